@@ -1,0 +1,1 @@
+"""What runs on every server: watches the engines there, answers jobs, sends a pulse. One small process, no numpy."""

@@ -1,0 +1,128 @@
+"""Jobs by name: what each asks of the driver, as one table."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from herder.agent import trash
+from herder.model.errors import Conflict, InvalidInput
+from herder.ports.driver import Driver, MemberSpec, Source, SyncSet
+
+Args = dict[str, Any]
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One job. restarts: it starts or ends engine processes itself, so an engine's end during it is no surprise.
+
+    leaves: after it the member is not looked after any more.
+    """
+
+    run: Callable[[Driver, MemberSpec, Args], Awaitable[Any]]
+    restarts: bool
+    leaves: bool = False
+
+
+def argument(args: Args, name: str, kind: type[_T]) -> _T:
+    """One argument as its type. Raises InvalidInput."""
+    if name not in args:
+        raise InvalidInput(f"the job lacks '{name}'")
+    try:
+        return msgspec.convert(args[name], kind)
+    except msgspec.ValidationError as error:
+        raise InvalidInput(f"the job's '{name}' is not usable: {error}") from None
+
+
+async def _create_primary(driver: Driver, spec: MemberSpec, args: Args) -> Any:
+    return await driver.create_primary(spec, argument(args, "sync", SyncSet))
+
+
+async def _create_standby(driver: Driver, spec: MemberSpec, args: Args) -> Any:
+    return await driver.create_standby(spec, argument(args, "source", Source))
+
+
+async def _start(driver: Driver, spec: MemberSpec, args: Args) -> Any:
+    return await driver.start(spec)
+
+
+async def _stop(driver: Driver, spec: MemberSpec, args: Args) -> Any:
+    return await driver.stop(spec, fast=argument(args, "fast", bool) if "fast" in args else True)
+
+
+async def _restart(driver: Driver, spec: MemberSpec, args: Args) -> Any:
+    await driver.stop(spec, fast=True)
+    return await driver.start(spec)
+
+
+async def _pledge(driver: Driver, spec: MemberSpec, args: Args) -> Any:
+    return await driver.pledge(spec)
+
+
+async def _promote(driver: Driver, spec: MemberSpec, args: Args) -> Any:
+    return await driver.promote(spec, argument(args, "sync", SyncSet))
+
+
+async def _follow(driver: Driver, spec: MemberSpec, args: Args) -> Any:
+    return await driver.follow(spec, argument(args, "source", Source))
+
+
+async def _set_sync(driver: Driver, spec: MemberSpec, args: Args) -> Any:
+    return await driver.set_sync(spec, argument(args, "sync", SyncSet))
+
+
+async def _rejoin(driver: Driver, spec: MemberSpec, args: Args) -> Any:
+    return await driver.rejoin(spec, argument(args, "source", Source))
+
+
+async def _checkpoint(driver: Driver, spec: MemberSpec, args: Args) -> Any:
+    return await driver.checkpoint(spec)
+
+
+async def _failover_to(driver: Driver, spec: MemberSpec, args: Args) -> Any:
+    move = getattr(driver, "failover_to", None)
+    if move is None:
+        raise InvalidInput(f"{driver.engine} has no planned failover of its own")
+    rest = {name: value for name, value in args.items() if name != "source"}
+    return await move(spec, argument(args, "source", Source), **rest)
+
+
+async def _destroy(driver: Driver, spec: MemberSpec, args: Args) -> Any:
+    where = Path(argument(args, "trash", str))
+    how = await driver.stop(spec, fast=True)
+    left = await driver.leftovers(spec)
+    if left:
+        raise Conflict(f"processes {left} still have {spec.data_dir}", "ask again; fence the server if they stay")
+    moved = await asyncio.to_thread(trash.move_aside, Path(spec.data_dir), where)
+    return {"stopped": how, "moved": moved}
+
+
+async def _forget(driver: Driver, spec: MemberSpec, args: Args) -> Any:
+    left = await driver.leftovers(spec)
+    if left:
+        raise Conflict(f"{spec.member} still runs ({left})", "stop it first: an engine that nobody watches is a danger")
+
+
+ACTIONS: dict[str, Action] = {
+    "create_primary": Action(_create_primary, restarts=True),
+    "create_standby": Action(_create_standby, restarts=True),
+    "start": Action(_start, restarts=True),
+    "stop": Action(_stop, restarts=True),
+    "drain": Action(_stop, restarts=True),
+    "restart": Action(_restart, restarts=True),
+    "rejoin": Action(_rejoin, restarts=True),
+    "destroy": Action(_destroy, restarts=True, leaves=True),
+    "forget": Action(_forget, restarts=False, leaves=True),
+    "pledge": Action(_pledge, restarts=True),  # it starts a standby that does not run, to see how far it reaches
+    "promote": Action(_promote, restarts=False),
+    "follow": Action(_follow, restarts=False),
+    "set_sync": Action(_set_sync, restarts=False),
+    "checkpoint": Action(_checkpoint, restarts=False),
+    "failover_to": Action(_failover_to, restarts=False),
+}

@@ -1,0 +1,60 @@
+"""What the API needs of a control plane. `herder.fleet.control.Control` is one; all answers are plain JSON values."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, Protocol
+
+Facts = dict[str, Any]
+
+
+class Control(Protocol):
+    """Every method raises `herder.model.errors.HerderError` with a message and a hint."""
+
+    async def create_service(self, *, engine: str, name: str, plan: str, major: int = 0, key: str = "") -> Facts:
+        """Ask for a service; returns what `show` returns, before it is made. The same key again returns the same."""
+
+    async def destroy_service(self, name: str, consent: str) -> Facts:
+        """Stop it and move its data to the trash. consent must be its name, typed by its owner (S5)."""
+
+    async def switchover(self, name: str, *, to: str = "") -> Facts:
+        """Move its primary to another member, as planned."""
+
+    async def restart(self, name: str) -> Facts:
+        """Start its engines again on the same data."""
+
+    async def allow_failover(self, name: str) -> Facts:
+        """Give a service whose failover budget is used up one more."""
+
+    async def services(self) -> list[Facts]:
+        """All services, as `show`."""
+
+    async def show(self, name: str) -> Facts:
+        """One service with its members."""
+
+    async def wait(self, name: str, state: str, timeout_s: float) -> Facts:
+        """Return `show` once it is in that state. Raises TimedOut."""
+
+    def watch_url(self, name: str) -> AsyncIterator[Facts]:
+        """url, read_url, primary, at_ms: at once, and again at each change."""
+
+    async def servers(self) -> list[Facts]:
+        """All servers."""
+
+    async def agents(self) -> list[Facts]:
+        """All agents with what their last pulse said."""
+
+    async def status(self) -> Facts:
+        """What is not well, and the controller itself."""
+
+    async def events(self, name: str = "", limit: int = 200) -> list[Facts]:
+        """The newest moves of the log, oldest first; name '' = of everything."""
+
+    async def explain(self, name: str) -> Facts:
+        """From the service's state down to the line of the engine's log that caused it."""
+
+    async def pages(self) -> list[Facts]:
+        """What a person was told, and whether it is over."""
+
+    async def config(self) -> list[Facts]:
+        """The settings in force: name, value (secrets masked), source."""

@@ -1,0 +1,60 @@
+"""`herder bench`: how long a failover and a create take on this machine, measured from the client's side."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from herder.cli import options
+from herder.model.errors import InvalidInput
+
+PLANS = ("premium", "standard", "valkey")
+FAULTS = ("engine_killed", "host_killed", "host_silent", "host_frozen", "switchover", "control_plane_killed")
+
+app = typer.Typer(
+    help="Measure this machine: failovers and provisioning, from the client's side.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Runs = Annotated[int, typer.Option("--runs", metavar="N", min=1, help="How often each is measured.")]
+Plan = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--plan", metavar="PLAN", help=f"{', '.join(PLANS)}; repeat for more; all when left out", show_default=False
+    ),
+]
+Fault = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fault", metavar="FAULT", help=f"{', '.join(FAULTS)}; repeat for more; all when left out", show_default=False
+    ),
+]
+
+
+@app.command()
+def failover(
+    runs: Runs = 10, plan: Plan = None, fault: Fault = None, path: options.Dir = "", as_json: options.Json = False
+) -> None:
+    """Time without writes, writes lost and doubled, for each plan and fault."""
+    _run("failover", runs, _among("plan", plan, PLANS), _among("fault", fault, FAULTS), path, as_json=as_json)
+
+
+@app.command()
+def provision(runs: Runs = 10, plan: Plan = None, path: options.Dir = "", as_json: options.Json = False) -> None:
+    """From `create` to the first write through the URL, for each plan."""
+    _run("provision", runs, _among("plan", plan, ("dev", *PLANS)), (), path, as_json=as_json)
+
+
+def _among(noun: str, given: list[str] | None, known: tuple[str, ...]) -> tuple[str, ...]:
+    for word in given or ():
+        if word not in known:
+            raise InvalidInput(f"there is no {noun} '{word}' to measure", f"choose from: {', '.join(known)}")
+    return tuple(given) if given else known
+
+
+def _run(bench: str, runs: int, plans: tuple[str, ...], faults: tuple[str, ...], path: str, *, as_json: bool) -> None:
+    from herder.bench import main
+
+    raise typer.Exit(main(bench, runs=runs, plans=plans, faults=faults, directory=path, as_json=as_json))

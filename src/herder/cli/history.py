@@ -1,0 +1,74 @@
+"""events, explain: what happened, and why."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from herder.cli import options, say
+from herder.cli.client import Client
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+MaybeName = Annotated[str, typer.Argument(metavar="[NAME]", help="A service; everything when left out.")]
+
+
+def events(
+    name: MaybeName = "",
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="How many of the newest.")] = 50,
+    path: options.Dir = "",
+    as_json: options.Json = False,
+) -> None:
+    """The log in words: when, what, from, event, to, why with the evidence, and who did it."""
+    moves = options.client(path).get("/v1/events", name=name, limit=limit)
+    if as_json:
+        say.as_json(moves)
+        return
+    say.console().print(events_view(moves))
+
+
+def explain(name: options.Name, path: options.Dir = "", as_json: options.Json = False) -> None:
+    """From a service's state down to the raw line of the engine's log that caused it."""
+    client: Client = options.client(path)
+    told = client.get(f"/v1/services/{name}/explain")
+    if as_json:
+        say.as_json(told)
+        return
+    say.console().print(explain_view(told))
+
+
+def events_view(moves: list[dict[str, Any]]) -> RenderableType:
+    """One line a move. A move that stays in its state shows no arrow."""
+    from rich.text import Text
+
+    if not moves:
+        return Text("Nothing has happened yet.", style="dim")
+    table = say.table("time", "what", "move", "event", "why", "who")
+    for move in moves:
+        target = (str(move["target"]), say.STYLE.get(move["target"], ""))
+        came = move["source"] not in {move["target"], "absent", ""}
+        arrow = Text.assemble((f"{move['source']} → ", "dim"), target) if came else Text.assemble(target)
+        table.add_row(
+            Text(say.clock(move["at_ms"]), style="dim"),
+            Text.assemble((f"{move['kind']} ", "dim"), str(move["name"])),
+            arrow,
+            Text(str(move["event"]), style="dim"),
+            Text(str(move["why"])),
+            Text(str(move["actor"]), style="dim"),
+        )
+    return table
+
+
+def explain_view(told: dict[str, Any]) -> RenderableType:
+    """Each cause a step further in, so that the root is the last line."""
+    from rich.text import Text
+
+    lines = [Text.assemble((told["name"], "bold"), " is ", say.state(told["state"]))]
+    for depth, link in enumerate(told["chain"]):
+        when = f"{say.clock(link['at_ms'])}  " if link["at_ms"] else ""
+        source = f"  [{link['source']}]" if link["source"] else ""
+        indent = "   " * depth
+        lines.append(Text.assemble((f"{indent}└─ ", "dim"), (when, "dim"), str(link["text"]), (source, "dim")))
+    return Text("\n").join(lines)

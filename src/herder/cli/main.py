@@ -1,0 +1,111 @@
+"""The `herder` command: its commands by what they are about, and one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from herder import __version__
+from herder.cli import (
+    agent,
+    bench,
+    config,
+    create,
+    demo,
+    history,
+    pages,
+    say,
+    servers,
+    services,
+    status,
+    up,
+    urls,
+    verify,
+)
+from herder.cli.shape import Grouped
+from herder.model.errors import HerderError
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it: 128 + SIGINT."""
+
+app = typer.Typer(
+    name="herder",
+    cls=Grouped,
+    rich_markup_mode=None,
+    help="Fleets of PostgreSQL and Valkey that heal themselves.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+_PLANE = "The control plane"
+_SERVICES = "Services"
+_NIGHT = "When something is wrong"
+_LAB = "Try it, measure it, check it"
+
+for _name, _command, _heading, _short in (
+    ("up", up.up, _PLANE, "Start it and serve until Ctrl-C, or --detach"),
+    ("down", up.down, _PLANE, "Stop it; services keep serving"),
+    ("config", config.config, _PLANE, "Settings in force, and where each came from"),
+    ("servers", servers.servers, _PLANE, "What services run on"),
+    ("agents", servers.agents, _PLANE, "Who watches there"),
+    ("agent", agent.agent, _PLANE, "Run the agent of one server"),
+    ("create", create.create, _SERVICES, "Make a service; --wait until it takes writes"),
+    ("list", services.list_services, _SERVICES, "All services"),
+    ("show", services.show, _SERVICES, "One service with its members"),
+    ("url", urls.url, _SERVICES, "Its URL, the same for its whole life"),
+    ("watch-url", urls.watch_url, _SERVICES, "Its primary's URL, now and at each change"),
+    ("psql", urls.psql, _SERVICES, "Open psql on it"),
+    ("wait", services.wait, _SERVICES, "Wait until it is in a state"),
+    ("switchover", services.switchover, _SERVICES, "Move its primary, as planned"),
+    ("restart", services.restart, _SERVICES, "Start its engines again on the same data"),
+    ("destroy", services.destroy, _SERVICES, "Stop it and move its data to the trash"),
+    ("status", status.status, _NIGHT, "What is not well, and what is done about it"),
+    ("events", history.events, _NIGHT, "What happened, in words"),
+    ("explain", history.explain, _NIGHT, "Why, down to the line of the engine's log"),
+    ("pages", pages.pages, _NIGHT, "What a person was told"),
+    ("allow-failover", services.allow_failover, _NIGHT, "One more failover for a blocked service"),
+    ("demo", demo.demo, _LAB, "Break real databases and watch them heal"),
+    ("verify", verify.verify, _LAB, "Prove the safety rules over the tables"),
+):
+    app.command(_name, rich_help_panel=_heading, short_help=_short)(_command)
+app.add_typer(bench.app, name="bench", rich_help_panel=_LAB, short_help="Measure failovers and provisioning here")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"herder {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def run() -> None:
+    """The console script."""
+    try:
+        app()
+    except HerderError as problem:
+        with contextlib.suppress(BrokenPipeError):
+            say.error(problem)
+        sys.exit(problem.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read us has seen enough. The interpreter flushes once more at its end: give it somewhere to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    run()

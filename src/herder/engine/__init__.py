@@ -1,0 +1,1 @@
+"""The engine: events in, one appended record out; everything else is derived from the log."""

@@ -1,0 +1,226 @@
+"""Decisions, pure: a world and a batch of inputs in, moves out. Nothing is changed, nothing is read but the arguments."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from herder.engine.record import Move
+from herder.engine.world import Machine, World
+from herder.machines.registry import BY_KIND
+from herder.machines.table import CREATE, Emit, Row
+from herder.ports.store import Claim
+
+ROUNDS_MAX = 8
+"""Reviews of one batch. Each may begin remedies whose first moves call for another look; more means a loop of rules."""
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """An event for a machine. create: the kind, when the event makes it (its id is chosen by who proposes it).
+
+    entered: what the sender saw (an outcome, a deadline); if the machine has entered another state since, the input is
+    dropped. claims: UNIQUE rows that must be free, taken with the record.
+    """
+
+    machine: int
+    event: str
+    facts: dict[str, Any] = field(default_factory=dict)
+    why: str = ""
+    actor: str = "herder"
+    entered: int | None = None
+    create: str = ""
+    claims: tuple[Claim, ...] = ()
+
+
+@dataclass(slots=True)
+class Decision:
+    """What a batch comes to. after: the machines it changes, as they will be. dropped: inputs that meant nothing, with the reason (they are counted, not logged)."""
+
+    moves: list[Move] = field(default_factory=list)
+    claims: list[Claim] = field(default_factory=list)
+    releases: list[tuple[str, str]] = field(default_factory=list)
+    after: dict[int, Machine] = field(default_factory=dict)
+    dropped: list[tuple[Input, str]] = field(default_factory=list)
+
+
+class Draft:
+    """The world as it would be: changed machines are copies, all others are read through."""
+
+    def __init__(self, world: World, now_ms: int) -> None:
+        self.world = world
+        self.now_ms = now_ms
+        self.next_id = world.next_id
+        self.changed: dict[int, Machine] = {}
+
+    def get(self, machine: int) -> Machine:
+        """As it would be; KeyError when there is none."""
+        return self.changed.get(machine) or self.world.machines[machine]
+
+    def find(self, machine: int) -> Machine | None:
+        """As it would be, or None."""
+        return self.changed.get(machine) or self.world.machines.get(machine)
+
+    def edit(self, machine: int) -> Machine:
+        """A copy that may be changed."""
+        if machine not in self.changed:
+            self.changed[machine] = self.world.machines[machine].copy()
+        return self.changed[machine]
+
+    def make(self, machine: int, kind: str) -> Machine:
+        """A new machine in state `absent`. An id that is taken is a bug of who proposed it."""
+        if self.find(machine) is not None:
+            raise RuntimeError(f"machine {machine} exists already")
+        self.next_id = max(self.next_id, machine + 1)
+        self.changed[machine] = Machine(machine, kind)
+        return self.changed[machine]
+
+    def allocate(self) -> int:
+        """An id that no machine has."""
+        self.next_id += 1
+        return self.next_id - 1
+
+    def of_kind(self, kind: str) -> Iterator[Machine]:
+        """All machines of a kind as they would be."""
+        for machine in self.world.of_kind(kind):
+            yield self.changed.get(machine.id, machine)
+        known = self.world.machines
+        yield from (machine for ident, machine in self.changed.items() if machine.kind == kind and ident not in known)
+
+
+Review = Callable[[Draft], Sequence[Input]]
+"""Looks at the world as it would be and proposes remedies; it sees `draft.changed` to know what was touched."""
+
+
+def decide(world: World, inputs: Sequence[Input], now_ms: int, review: Review | None = None) -> Decision:
+    """Step a batch: each input through its table, what rows emit after it, then the review, until nothing follows."""
+    draft = Draft(world, now_ms)
+    decision = Decision()
+    _step_all(draft, inputs, decision)
+    rounds = 0
+    while review is not None and (more := review(draft)):
+        rounds += 1
+        if rounds > ROUNDS_MAX:
+            raise RuntimeError(f"the review does not settle: {more[0].create or more[0].event}")
+        _step_all(draft, more, decision)
+    decision.after = draft.changed
+    return decision
+
+
+def _step_all(draft: Draft, inputs: Sequence[Input], decision: Decision) -> None:
+    queue: deque[tuple[Input, int]] = deque((item, 0) for item in inputs)
+    while queue:
+        item, sender = queue.popleft()
+        follow = _step(draft, item, decision)
+        queue.extendleft(reversed([(emitted, item.machine) for emitted in follow]))
+
+
+def _step(draft: Draft, item: Input, decision: Decision) -> list[Input]:
+    """One input through its table; returns the inputs that its row emits."""
+    if item.create:
+        machine = draft.make(item.machine or draft.allocate(), item.create)
+    elif draft.find(item.machine) is None:
+        decision.dropped.append((item, "no such machine"))
+        return []
+    else:
+        machine = draft.get(item.machine)
+    if item.entered is not None and item.entered != machine.entered:
+        decision.dropped.append((item, "it has moved on since"))
+        return []
+    row = machine.table.row(machine.state, item.event, machine.data, item.facts)
+    if row is None:
+        decision.dropped.append((item, f"means nothing in {machine.state}"))
+        if item.create:
+            del draft.changed[machine.id]
+        return []
+    machine = draft.edit(item.machine) if not item.create else machine
+    move = _move(machine, row, item, draft.now_ms)
+    decision.moves.append(move)
+    decision.claims.extend(item.claims)
+    decision.releases.extend((claim_kind(machine.kind, fact), str(machine.data[fact])) for fact in row.releases)
+    return [*_emitted(draft, machine, row, move), *_paged(draft, machine, row, item)]
+
+
+def _move(machine: Machine, row: Row, item: Input, now_ms: int) -> Move:
+    """Fire `row` on a private copy and say what changed."""
+    table = machine.table
+    patch = {key: value for key, value in item.facts.items() if key != "sender"} if _brings_facts(item) else {}
+    if row.update is not None:
+        patch |= row.update(machine.data, item.facts, now_ms)
+    target = table.by_name[row.target]
+    deadline_ms = machine.deadline_ms
+    if not row.keep:
+        deadline_ms = now_ms + int(target.deadline.after_s * 1000) if target.deadline else 0
+    source = machine.state
+    machine.version += 1
+    machine.deadline_ms = deadline_ms
+    machine.data.update(patch)
+    if not row.keep:
+        if source != row.target:
+            machine.since_ms = now_ms
+        machine.state, machine.entered = row.target, machine.version
+    return Move(
+        machine.id, machine.version, deadline_ms, table.code, table.state_codes[source], table.event_codes[item.event],
+        table.state_codes[row.target], row.keep, patch, item.why or row.why, item.actor,
+    )  # fmt: skip
+
+
+def _brings_facts(item: Input) -> bool:
+    """Facts of commands and outcomes become the machine's own; those of an emitted event are for guards and updates."""
+    return "sender" not in item.facts
+
+
+def _emitted(draft: Draft, machine: Machine, row: Row, move: Move) -> list[Input]:
+    found: list[Input] = []
+    for emit in row.emits:
+        for target in _targets(machine, emit):
+            if draft.find(target) is None:
+                continue
+            facts = {"sender": machine.id, **{key: machine.data[key] for key in emit.carry if key in machine.data}}
+            if "evidence" in machine.data:
+                facts["evidence"] = machine.data["evidence"]
+            why = f"{machine.name}: {move.why}" if move.why else ""
+            found.append(Input(target, emit.event, facts, why=why, actor=move.actor))
+    return found
+
+
+def _targets(machine: Machine, emit: Emit) -> list[int]:
+    held = machine.data.get(emit.to)
+    if isinstance(held, list):
+        return [int(ident) for ident in held]
+    return [int(held)] if held else []
+
+
+def _paged(draft: Draft, machine: Machine, row: Row, item: Input) -> list[Input]:
+    if row.page is None:
+        return []
+    return [page_input(draft, machine, row.page.reason, item.why or row.why)]
+
+
+def page_input(draft: Draft, machine: Machine, reason: str, text: str) -> Input:
+    """One open page a (service or server, reason): a second one counts up."""
+    subject = int(machine.data.get("service", 0)) or machine.id
+    for page in draft.of_kind("page"):
+        if page.state == "open" and page.data["subject"] == subject and page.data["reason"] == reason:
+            return Input(page.id, "again", {"sender": machine.id}, why=text)
+    facts = {"subject": subject, "raised_by": machine.id, "reason": reason, "text": text, "times": 1,
+             "name": f"page-{draft.next_id}", "service": subject}  # fmt: skip
+    return Input(draft.allocate(), CREATE, facts, why=text, create="page")
+
+
+def claim_kind(kind: str, fact: str) -> str:
+    """The kind of claim that keeps a fact unique among machines of a kind."""
+    return f"{kind}.{fact}"
+
+
+def due(world: World, now_ms: int) -> list[Input]:
+    """Deadlines that have passed, as events."""
+    found: list[Input] = []
+    for machine in world.machines.values():
+        if machine.deadline_ms and machine.deadline_ms <= now_ms:
+            deadline = BY_KIND[machine.kind].by_name[machine.state].deadline
+            if deadline is not None:
+                found.append(Input(machine.id, deadline.event, {}, entered=machine.entered, actor="deadline"))
+    return found

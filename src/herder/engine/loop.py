@@ -1,0 +1,137 @@
+"""The loop: the one place that waits. It gathers inputs, commits them as one record, and starts what is due then."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from herder.engine.decide import Input, Review, due
+from herder.engine.effects import EffectRunner
+from herder.engine.shard import Committed, Shard, ShardLost
+from herder.engine.world import World
+from herder.model.errors import Refused, Unreachable
+from herder.ports.clock import Clock
+
+log = logging.getLogger("herder.engine")
+
+Proposal = Callable[[World], Sequence[Input]]
+"""A command: looks at the world of the moment and says what to put in. It may raise HerderError: nothing happens then."""
+
+DEADLINE_TICK_S = 0.1
+STORE_RETRY_S = 0.5
+
+
+class Loop:
+    """Feeds one shard. Inputs come from effects, the pulse and deadlines; proposals from people."""
+
+    def __init__(self, shard: Shard, clock: Clock, review: Review) -> None:
+        self.shard = shard
+        self.clock = clock
+        self.review = review
+        self.effects: EffectRunner | None = None
+        self._inputs: list[Input] = []
+        self._proposals: list[tuple[Proposal, asyncio.Future[Committed]]] = []
+        self._wake = asyncio.Event()
+        self._watchers: list[Callable[[Committed], None]] = []
+        self.store_down_since: float | None = None
+        self.dropped = 0
+        self.frozen = ""
+
+    @property
+    def world(self) -> World:
+        """What is committed."""
+        return self.shard.world
+
+    def submit(self, item: Input) -> None:
+        """Put an event in; it is decided with the next batch."""
+        self._inputs.append(item)
+        self._wake.set()
+
+    async def propose(self, proposal: Proposal) -> Committed:
+        """Run a command and wait for its commit. Raises what the proposal raises, Conflict, or Unreachable."""
+        future: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
+        self._proposals.append((proposal, future))
+        self._wake.set()
+        return await future
+
+    def freeze(self, why: str) -> None:
+        """Begin nothing more by itself and refuse commands: what is known here cannot be trusted. Ends with a restart
+        over a store that is whole again. The data services go on."""
+        if not self.frozen:
+            self.frozen = why
+            log.critical("frozen: %s", why)
+
+    def watch(self, on_commit: Callable[[Committed], None]) -> Callable[[], None]:
+        """Call `on_commit` after each commit; returns how to stop that."""
+        self._watchers.append(on_commit)
+        return lambda: self._watchers.remove(on_commit)
+
+    async def run(self) -> None:
+        """Until cancelled or the shard is lost. Starts every effect that is due first."""
+        if self.effects is None:
+            raise RuntimeError("the loop has no effects to run")
+        self.effects.follow(self.world, list(self.world.machines))
+        while True:
+            try:
+                await asyncio.wait_for(self._wake.wait(), DEADLINE_TICK_S)
+            except TimeoutError:
+                pass
+            self._wake.clear()
+            await self._proposals_once()
+            inputs, self._inputs = self._inputs, []
+            inputs.extend(due(self.world, self.clock.now_ms()))
+            await self._commit_surely(inputs)
+
+    async def _proposals_once(self) -> None:
+        """Each command is a record of its own, so that a taken name fails nobody else."""
+        proposals, self._proposals = self._proposals, []
+        for proposal, future in proposals:
+            if future.done():
+                continue
+            try:
+                if self.frozen:
+                    raise Refused(f"this control plane is frozen: {self.frozen}", "herder status; repair the store first")
+                committed = await self._commit(proposal(self.world))
+            except ShardLost as lost:
+                future.set_exception(lost)
+                raise
+            except Exception as error:
+                future.set_exception(error)
+            else:
+                future.set_result(committed)
+
+    async def _commit_surely(self, inputs: list[Input]) -> None:
+        """The store may be gone for a while: nothing is decided then, and nothing is lost (data services go on)."""
+        while True:
+            try:
+                await self._commit(inputs)
+            except Unreachable as error:
+                if self.store_down_since is None:
+                    self.store_down_since = self.clock.monotonic()
+                    log.error("the store does not answer: %s; data services keep serving", error.message)
+                await self.clock.sleep(STORE_RETRY_S)
+            else:
+                if self.store_down_since is not None:
+                    log.warning("the store is back after %.1f s", self.clock.monotonic() - self.store_down_since)
+                    self.store_down_since = None
+                return
+
+    async def _commit(self, inputs: Sequence[Input]) -> Committed:
+        committed = await self.shard.commit(inputs, None if self.frozen else self.review)
+        self.dropped += len(committed.decision.dropped)
+        for item, reason in committed.decision.dropped:
+            log.debug("dropped %s for %s: %s", item.event, item.machine, reason)
+        if committed.moved:
+            if self.effects is not None:
+                self.effects.follow(self.world, dict.fromkeys(committed.moved))
+            for watcher in list(self._watchers):
+                watcher(committed)
+        return committed
+
+    def facts(self) -> dict[str, Any]:
+        """What `herder status` says of the engine."""
+        return {"seq": self.world.seq, "epoch": self.world.epoch, "machines": len(self.world.machines),
+                "dropped": self.dropped, "frozen": self.frozen, "store_down": self.store_down_since is not None,
+                "effects": self.effects.busy() if self.effects else []}  # fmt: skip

@@ -1,0 +1,171 @@
+"""The operations that the API offers. Each is a proposal to the engine or a view of what is committed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from herder.engine.loop import Loop
+from herder.engine.world import Machine
+from herder.fleet import commands, views
+from herder.fleet.explain import explain
+from herder.fleet.watch import Watch
+from herder.model.errors import InvalidInput, TimedOut
+from herder.model.names import service_name
+from herder.model.plans import engine_named, plan_named
+from herder.model.states import UnitState
+from herder.ports.clock import Clock, Random
+from herder.ports.store import Store
+from herder.pulse.board import Board
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """One control plane as its API sees it. settings: (name, value, source), secrets masked."""
+
+    loop: Loop
+    board: Board
+    store: Store
+    watch: Watch
+    clock: Clock
+    chance: Random
+    subnet_prefix: str
+    on_isolation: str
+    settings: list[dict[str, Any]]
+
+    async def create_service(
+        self, *, engine: str, name: str, plan: str, major: int = 0, key: str = "", actor: str = "person"
+    ) -> dict[str, Any]:
+        """Begin to make it; the same key again gives the same service."""
+        if major not in (0, 17, 18):
+            raise InvalidInput(f"PostgreSQL {major} is not supported", "choose 17 or 18")
+        if key:
+            known = self.loop.world.named("service", name)
+            if known is not None and known.data.get("key") == key and known.state not in views.GONE:
+                return self._view(known)
+        secrets = (self.chance.token(18), self.chance.token(18), self.chance.token(18))
+        wish = commands.Wish(
+            service_name(name), engine_named(engine), plan_named(plan), major, secrets, self.subnet_prefix,
+            self.on_isolation, key, actor,
+        )  # fmt: skip
+        await self.loop.propose(lambda world: commands.create_service(world, wish))
+        return await self.show(name)
+
+    async def destroy_service(self, name: str, consent: str, actor: str = "person") -> dict[str, Any]:
+        """With its name typed."""
+        service = commands.find_service(self.loop.world, name)
+        await self.loop.propose(lambda world: commands.destroy_service(world, name, consent, actor))
+        return self._view(service)
+
+    async def switchover(self, name: str, *, to: str = "", actor: str = "person") -> dict[str, Any]:
+        """Begin a planned move."""
+        await self.loop.propose(lambda world: commands.switch_over(world, name, to, actor))
+        return await self.show(name)
+
+    async def restart(self, name: str, actor: str = "person") -> dict[str, Any]:
+        """Begin a restart of the primary in place."""
+        await self.loop.propose(lambda world: commands.restart_service(world, name, actor))
+        return await self.show(name)
+
+    async def allow_failover(self, name: str, actor: str = "person") -> dict[str, Any]:
+        """Give the failover budget back."""
+        await self.loop.propose(lambda world: commands.allow_failover(world, name, actor))
+        return await self.show(name)
+
+    async def services(self) -> list[dict[str, Any]]:
+        """All that are not gone."""
+        return [self._view(service) for service in self.loop.world.of_kind("service") if service.state not in views.GONE]
+
+    async def show(self, name: str) -> dict[str, Any]:
+        """One service."""
+        return self._view(commands.find_service(self.loop.world, name))
+
+    def _view(self, service: Machine) -> dict[str, Any]:
+        return views.service_view(self.loop.world, self.board, service)
+
+    async def servers(self) -> list[dict[str, Any]]:
+        """All servers that are not gone."""
+        return [views.server_view(self.board, server) for server in self._servers()]
+
+    async def agents(self) -> list[dict[str, Any]]:
+        """Their agents, as heard."""
+        now = self.clock.monotonic()
+        return [views.agent_view(self.board, server, now) for server in self._servers()]
+
+    def _servers(self) -> list[Machine]:
+        return [server for server in self.loop.world.of_kind("server") if server.state not in views.GONE]
+
+    async def status(self) -> dict[str, Any]:
+        """What is not well."""
+        us = "our own pulse does not come back: nobody is judged" if self.watch.deaf else ""
+        if self.loop.frozen:
+            us = f"frozen: {self.loop.frozen}"
+        if self.loop.store_down_since is not None:
+            us = "the store does not answer: nothing is decided, data services keep serving"
+        return views.status_view(self.loop.world, self.board, self.loop.facts(), us)
+
+    async def events(self, name: str = "", limit: int = 200) -> list[dict[str, Any]]:
+        """The log in words; name '' = everything."""
+        if name:
+            self._known(name)
+        rows = await self.store.history(service=name, limit=limit)
+        fields = ("at_ms", "seq", "kind", "name", "source", "event", "target", "why", "actor")
+        return [{field: getattr(row, field) for field in fields} for row in rows]
+
+    def _known(self, name: str) -> Machine:
+        """Also one that is gone: its history stays."""
+        return self.loop.world.named("service", name) or commands.find_service(self.loop.world, name)
+
+    async def explain(self, name: str) -> dict[str, Any]:
+        """Why is it as it is?"""
+        service = self._known(name)
+        return explain(self.loop.world, service, await self.store.history(service=name, limit=400))
+
+    async def pages(self) -> list[dict[str, Any]]:
+        """All pages, open ones last."""
+        world = self.loop.world
+        return [views.page_view(world, page) for page in world.of_kind("page")]
+
+    async def config(self) -> list[dict[str, Any]]:
+        """What is in force and where it came from."""
+        return self.settings
+
+    async def wait(self, name: str, state: str, timeout_s: float) -> dict[str, Any]:
+        """Until the service is in `state`; TimedOut otherwise (it may still happen)."""
+        if state not in set(UnitState):
+            raise InvalidInput(f"there is no state '{state}'", f"choose one of: {', '.join(UnitState)}")
+        service = self._known(name)
+        changed = asyncio.Event()
+        stop = self.loop.watch(lambda _: changed.set())
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self.loop.world.get(service.id).state != state:
+                    changed.clear()
+                    await changed.wait()
+        except TimeoutError:
+            now = self.loop.world.get(service.id).state
+            raise TimedOut(f"'{name}' is {now} after {timeout_s:.0f} s, not {state}", f"herder explain {name}") from None
+        finally:
+            stop()
+        return self._view(self.loop.world.get(service.id))
+
+    async def watch_url(self, name: str) -> AsyncIterator[dict[str, Any]]:
+        """The URL now and whenever its primary changes."""
+        service = commands.find_service(self.loop.world, name)
+        changed = asyncio.Event()
+        stop = self.loop.watch(lambda _: changed.set())
+        last = 0
+        try:
+            while service.state not in views.GONE:
+                service = self.loop.world.get(service.id)
+                if service.data["primary"] != last:
+                    last = service.data["primary"]
+                    view = self._view(service)
+                    primary = self.loop.world.get(last).name
+                    yield {"url": view["url"], "read_url": view["read_url"], "primary": primary, "at_ms": self.clock.now_ms()}
+                changed.clear()
+                await changed.wait()
+        finally:
+            stop()

@@ -1,0 +1,45 @@
+"""From a service's state down to the raw line of the engine's log that caused it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from herder.engine.world import Machine, World
+from herder.ports.store import HistoryRow
+
+ENOUGH = 40
+
+
+def explain(world: World, service: Machine, history: Sequence[HistoryRow]) -> dict[str, Any]:
+    """The chain, newest first: the state, the moves that led to it since the service was last well, the evidence."""
+    chain: list[dict[str, Any]] = []
+    for row in reversed(history):
+        if row.kind == "service" or row.kind == "member" or row.source != row.target:
+            chain.append(_link(row))
+        if len(chain) >= ENOUGH or _beginning(row, chain):
+            break
+    chain.extend(_raw_lines(world, service))
+    return {"name": service.name, "state": service.state, "since_ms": service.since_ms, "chain": chain}
+
+
+def _beginning(row: HistoryRow, chain: list[dict[str, Any]]) -> bool:
+    """The first sign of the last trouble: a member or server that left `available`."""
+    return len(chain) > 1 and row.kind in ("member", "server") and row.source == "available"
+
+
+def _link(row: HistoryRow) -> dict[str, Any]:
+    moved = f"{row.source} -> {row.target}" if row.source != row.target else row.target
+    return {"at_ms": row.at_ms, "source": f"{row.kind} {row.name}", "text": f"{moved} ({row.event}): {row.why}", "actor": row.actor}
+
+
+def _raw_lines(world: World, service: Machine) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for ident in service.data["members"]:
+        member = world.get(ident)
+        evidence = member.data.get("evidence", {})
+        line = evidence.get("exit_line") or evidence.get("detail") or evidence.get("verdict")
+        if line:
+            found.append({"at_ms": member.data.get("since_ill_ms", 0), "source": f"log of {member.name}", "text": str(line),
+                          "actor": "agent"})  # fmt: skip
+    return sorted(found, key=lambda link: -int(link["at_ms"]))

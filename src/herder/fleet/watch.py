@@ -1,0 +1,164 @@
+"""Turns what the wire brings into events: frames, closed connections, silence. The judgement itself is the pulse's, pure."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from herder.engine.decide import Input
+from herder.engine.world import Machine, World
+from herder.machines.table import CREATE
+from herder.ports.clock import Clock
+from herder.ports.wire import MemberPulse, Pulse, Wire
+from herder.pulse.board import Board
+from herder.pulse.judge import Ages, Expected, Sign, judge
+
+log = logging.getLogger("herder.pulse")
+
+TICK_S = 0.05
+"""How often silence is looked for; a scan of a small fleet costs microseconds."""
+
+US_S = 0.4
+"""A tick that comes this late means that *we* were stopped; that silence is not theirs."""
+
+ECHO_S = 0.5
+
+
+class Watch:
+    """Listens to the wire and feeds the engine. It never decides what a silence means."""
+
+    def __init__(
+        self, world: Callable[[], World], board: Board, wire: Wire, clock: Clock, submit: Callable[[Input], None],
+        freeze: Callable[[str], None],
+    ) -> None:  # fmt: skip
+        self._world = world
+        self._freeze = freeze
+        self._board = board
+        self._wire = wire
+        self._clock = clock
+        self._submit = submit
+        self._deaf_since: float | None = None
+
+    async def start(self) -> None:
+        """Expect every server that should run from now on, then listen."""
+        now = self._clock.monotonic()
+        for server in self._world().of_kind("server"):
+            if server.state in ("available", "uncertain"):
+                self._board.expect(server.name, server.data["incarnation"], now)
+        await self._wire.subscribe_pulses(self.on_pulse)
+        await self._wire.subscribe_disconnects(self.on_disconnect)
+
+    def on_pulse(self, pulse: Pulse, raw: bytes) -> None:
+        """Fold a frame, then judge what it says of each member."""
+        now = self._clock.monotonic()
+        if not self._board.fold(pulse, now):
+            return
+        server = self._world().named("server", pulse.server)
+        if server is None:
+            return
+        if server.state in ("uncertain", "unavailable"):
+            self._submit(Input(server.id, "heard", {}, actor="pulse"))
+        for heard in pulse.members:
+            self._judge_member(server, heard, now)
+
+    def _judge_member(self, server: Machine, heard: MemberPulse, now: float) -> None:
+        world = self._world()
+        member = world.machines.get(server.data.get("member", 0))
+        track = self._board.servers[server.name].members.get(heard.member)
+        if member is None or member.name != heard.member or track is None:
+            self._board.refused["not_its_member"] += 1
+            return
+        service = world.get(member.data["service"])
+        if heard.term > service.data["term"]:
+            self._store_went_back(member, heard.term, service)
+            return
+        expected = Expected(
+            member.id, member.state, member.data["role"], bool(member.data.get("deposed")), service.data["term"],
+            held=self._held(service),
+        )  # fmt: skip
+        ages = Ages(deaf_s=now - track.alive_at, upstream_lost_s=now - track.upstream_at)
+        for sign in judge(expected, heard, ages):
+            self._tell(sign, member, service)
+
+    def _store_went_back(self, member: Machine, term: int, service: Machine) -> None:
+        """Terms are committed before any agent hears of them, so the log has lost what it once held (safety.md)."""
+        why = (
+            f"the agent of {member.name} has seen term {term} of {service.name}, the log knows {service.data['term']}: "
+            "the store has gone back in time"
+        )
+        facts = {"name": f"page-{service.name}-store", "subject": service.id, "service": service.id, "raised_by": member.id,
+                 "reason": "store_went_back", "text": why, "times": 1}  # fmt: skip
+        if not any(p.state == "open" and p.data["reason"] == "store_went_back" for p in self._world().of_kind("page")):
+            self._submit(Input(0, CREATE, facts, why=why, actor="pulse", create="page"))
+        self._freeze(why)
+
+    def _tell(self, sign: Sign, member: Machine, service: Machine) -> None:
+        target = member.id
+        if sign.about == "primary":
+            target = service.data["primary"]
+            if target == member.id or self._held(service):
+                return
+        # judged against this state: when the machine has entered another since, the sign says nothing
+        entered = self._world().get(target).entered
+        evidence = {"evidence": sign.evidence | {"why": sign.why}}
+        self._submit(Input(target, sign.event, evidence, why=sign.why, actor="pulse", entered=entered))
+
+    def _held(self, service: Machine) -> bool:
+        """A playbook that changes who leads is under way."""
+        held = self._world().machines.get(service.data.get("playbook", 0))
+        return held is not None and held.live and held.kind in ("failover", "switchover", "restart")
+
+    def on_disconnect(self, server_name: str) -> None:
+        """A closed connection is a hint: vantage points are asked at once instead of after a missed beat."""
+        server = self._world().named("server", server_name)
+        if server is None or server.state != "available" or not server.data.get("member"):
+            return
+        why = "its agent's connection closed"
+        self._submit(Input(server.data["member"], "suspected", {"evidence": {"why": why}}, why=why, actor="wire"))
+
+    async def run(self) -> None:
+        """Look for silence until cancelled."""
+        echo = asyncio.create_task(self._listen_to_ourselves())
+        try:
+            before = self._clock.monotonic()
+            while True:
+                await self._clock.sleep(TICK_S)
+                now = self._clock.monotonic()
+                late = now - before - TICK_S
+                before = now
+                if late > US_S:
+                    log.warning("this controller did not run for %.1f s: that silence is ours", late)
+                    self._board.hold(late)
+                if self._deaf_since is None:
+                    self._scan(now)
+        finally:
+            echo.cancel()
+
+    def _scan(self, now: float) -> None:
+        for server in self._world().of_kind("server"):
+            if server.state != "available":
+                continue
+            silence, patience = self._board.silent_for(server.name, now), self._board.patience(server.name)
+            if silence > patience:
+                why = f"no pulse for {silence:.1f} s, its rhythm allows {patience:.1f} s"
+                self._submit(Input(server.id, "silent", {"evidence": {"why": why}}, why=why, actor="detector"))
+
+    async def _listen_to_ourselves(self) -> None:
+        """Our own pulse through the wire: while it does not come back, it is us, and nobody is judged."""
+        while True:
+            heard = await self._wire.echo(ECHO_S)
+            now = self._clock.monotonic()
+            if not heard and self._deaf_since is None:
+                self._deaf_since = now
+                log.error("our own pulse does not come back through the wire: it is us; nobody is judged")
+            elif heard and self._deaf_since is not None:
+                self._board.hold(now - self._deaf_since)
+                log.warning("the wire is back after %.1f s", now - self._deaf_since)
+                self._deaf_since = None
+            await self._clock.sleep(ECHO_S)
+
+    @property
+    def deaf(self) -> bool:
+        """Is it us?"""
+        return self._deaf_since is not None

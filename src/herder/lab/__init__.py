@@ -1,0 +1,1 @@
+"""Tools of tests, the demo and the bench; production never imports this."""

@@ -1,0 +1,1 @@
+"""Lifecycles as data: one file a kind of machine, one small language, nothing that does I/O or reads a clock."""

@@ -1,0 +1,79 @@
+"""Failover: another member leads because the primary is known not to serve. One run, one term, one candidate.
+
+On a sync plan the quorum of pledges is the fence; on an async plan a confirmed fence (or a lease run out) comes first,
+so that nothing more is acknowledged by the old primary while the standby stops streaming.
+"""
+
+from __future__ import annotations
+
+from herder.machines.table import Deadline, Effect, Emit, Facts, Row, Spawn, State, Table, from_each
+
+
+def is_sync(facts: Facts, brought: Facts) -> bool:
+    """A commit waits for voters, so pledges by quorum make its acknowledgement impossible."""
+    return bool(brought.get("sync"))
+
+
+def lease_binds(facts: Facts, brought: Facts) -> bool:
+    """The plan's primary stops by itself when its lease is not renewed."""
+    return facts.get("on_isolation") == "stop"
+
+
+_SERVICE = "service"
+_RUNNING = ("pledging", "fencing", "leasing", "promoting")
+_BEGAN = (Emit(_SERVICE, "failover_began", ("term",)),)
+_FAILED = (Emit(_SERVICE, "playbook_failed"),)
+_PROMOTED = (
+    Emit(_SERVICE, "promoted", ("candidate", "new_voters", "counts")),
+    Emit("old_primary", "deposed"),
+    Emit("candidate", "promoted"),
+)
+
+FAILOVER = Table(
+    kind="failover",
+    code=10,
+    doc="Another member leads because the primary is known not to serve (S1-S4).",
+    states=(
+        State("fencing", "async plan: prove that the old primary acknowledges nothing more",
+              Effect("fence_primary", ("fenced", "unconfirmed")), Deadline(20, "overdue")),
+        State("leasing", "nothing can fence it: the standby pledged to stop renewing, its lease is waited out",
+              Effect("await_lease", ("lease_over", "lease_void")), Deadline(60, "overdue")),
+        State("pledging", "standbys promise not to stream from the old primary and tell how far they reach",
+              Effect("collect_pledges", ("pledged", "short", "beyond_bound")), Deadline(20, "overdue")),
+        State("promoting", "the candidate of the record is made primary",
+              Effect("promote_candidate", ("promoted", "refused")), Deadline(30, "overdue")),
+        State("repointing", "the other standbys follow the new primary",
+              Effect("repoint_standbys", ("followed", "alone")), Deadline(60, "overdue")),
+        State("done", "the new primary takes writes", final=True),
+        State("paged", "it may not go on by itself; a person was told why", final=True),
+    ),
+    rows=(
+        Row("absent", "create", "pledging", guard=is_sync, emits=_BEGAN, why="voters' pledges are the fence"),
+        Row("absent", "create", "fencing", emits=_BEGAN, why="asynchronous: fence first"),
+        Row("fencing", "fenced", "pledging", why="the old primary is fenced", proves=("fence",)),
+        Row("fencing", "unconfirmed", "leasing", guard=lease_binds, why="no fence; its lease binds it"),
+        Row("fencing", "unconfirmed", "paged", emits=_FAILED, page=Spawn("fence_unconfirmed"),
+            why="the fence could not be confirmed: not promoting (S2)"),
+        Row("leasing", "lease_over", "pledging", why="lease, skew and a second have passed", proves=("fence",)),
+        Row("leasing", "lease_void", "paged", emits=_FAILED, page=Spawn("fence_unconfirmed"),
+            why="the lease does not bind: not promoting (S2)"),
+        Row("pledging", "pledged", "promoting", why="enough pledges; the one that reaches farthest leads",
+            proves=("quorum",)),
+        Row("pledging", "short", "paged", emits=_FAILED, page=Spawn("pledges_short"),
+            why="not enough pledges: an acknowledged write could be lost (S3)"),
+        Row("pledging", "beyond_bound", "paged", emits=_FAILED, page=Spawn("loss_beyond_bound"),
+            why="the standby is too far behind for the plan's bound (S4)"),
+        Row("promoting", "promoted", "repointing", emits=_PROMOTED, why="the candidate takes writes"),
+        Row("promoting", "refused", "paged", emits=_FAILED, page=Spawn("promotion_refused"),
+            why="the candidate would not be promoted"),
+        Row("promoting", "overdue", "promoting", page=Spawn("promotion_slow"),
+            why="no answer from the candidate: asked again, since it may have been promoted"),
+        *from_each(("pledging", "fencing", "leasing"), "overdue", "paged", emits=_FAILED, page=Spawn("failover_stalled"),
+                   why="it took too long"),
+        Row("repointing", "followed", "done", emits=(Emit(_SERVICE, "restored"),), why="the new primary has its followers"),
+        Row("repointing", "alone", "repointing", why="no standby follows yet: commits of a sync plan wait, tried again"),
+        Row("repointing", "overdue", "repointing", page=Spawn("no_voter_follows"),
+            why="no standby follows: commits of a sync plan wait"),
+        Row("repointing", "primary_lost", "paged", emits=_FAILED, why="the new primary is lost too"),
+    ),
+)  # fmt: skip

@@ -1,0 +1,73 @@
+"""A server: an address with an agent. Its life is counted in incarnations; a fenced one never comes back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from herder.machines.table import Deadline, Effect, Emit, Facts, Row, Spawn, State, Table, from_each
+
+
+def next_incarnation(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
+    """A new life gets a new number, so that a delayed fence of the old one cannot kill it."""
+    return {"incarnation": facts["incarnation"] + 1, "boots": facts.get("boots", 0) + 1}
+
+
+def settled(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
+    """It runs: the count of tries starts anew."""
+    return {"boots": 0}
+
+
+def may_boot(facts: Facts, brought: Facts) -> bool:
+    """Three tries (failures.md 3), then a person looks."""
+    return int(facts.get("boots", 0)) < 3
+
+
+_MEMBER = "member"
+
+SERVER = Table(
+    kind="server",
+    code=1,
+    unit=True,
+    doc="An address with an agent. Made by a provider, watched by its pulse.",
+    states=(
+        State("installing", "the provider makes it and its agent joins",
+              Effect("launch_server", ("up", "failed")), Deadline(60, "overdue")),
+        State("available", "its pulse is good"),
+        State("uncertain", "no pulse: it may be dead, frozen or cut off, or it may be us",
+              Effect("watch_server", ("gone",)), Deadline(30, "recheck")),
+        State("unavailable", "known not to run: the provider and its silence agree, or it was fenced",
+              None, Deadline(2, "boot_due")),
+        State("restart", "being started again as a new incarnation, its disk kept",
+              Effect("boot_server", ("up", "failed")), Deadline(60, "overdue")),
+        State("retiring", "being emptied and given back",
+              Effect("destroy_server", ("destroyed", "failed")), Deadline(120, "overdue")),
+        State("terminated", "gone; absorbing", final=True),
+    ),
+    rows=(
+        Row("absent", "create", "installing", why="a server is wanted"),
+        Row("installing", "up", "available", update=settled, why="its agent joined and sent a pulse"),
+        Row("installing", "failed", "unavailable", why="the provider could not start it"),
+        Row("installing", "overdue", "unavailable", why="no pulse within a minute"),
+        Row("available", "silent", "uncertain", emits=(Emit(_MEMBER, "silent"),), why="its pulse stopped"),
+        Row("available", "silent_long", "uncertain", emits=(Emit(_MEMBER, "silent"),), why="its pulse stopped"),
+        Row("uncertain", "heard", "available", why="its pulse is back"),
+        Row("uncertain", "gone", "unavailable", emits=(Emit(_MEMBER, "server_gone"),),
+            why="silent, and its provider says that nothing of it runs"),
+        Row("uncertain", "recheck", "uncertain", why="still neither seen alive nor known dead"),
+        *from_each(("available", "uncertain"), "fenced", "unavailable", emits=(Emit(_MEMBER, "server_gone"),),
+                   why="its incarnation was fenced by the provider", proves=("fence",)),
+        Row("unavailable", "fenced", "unavailable", why="its incarnation was fenced by the provider", proves=("fence",)),
+        Row("unavailable", "heard", "available", update=settled, why="its pulse is back"),
+        Row("unavailable", "boot_due", "restart", guard=may_boot, update=next_incarnation, why="start it again"),
+        Row("unavailable", "boot_due", "unavailable", page=Spawn("server_will_not_boot"),
+            why="three starts failed; a person must look"),
+        Row("restart", "up", "available", update=settled, why="its agent is back"),
+        Row("restart", "failed", "unavailable", why="the start failed"),
+        Row("restart", "overdue", "unavailable", why="no pulse within a minute of the start"),
+        *from_each(("installing", "available", "uncertain", "unavailable", "restart"), "retire", "retiring",
+                   why="its service was destroyed"),
+        Row("retiring", "destroyed", "terminated", why="the provider removed it"),
+        Row("retiring", "failed", "retiring", page=Spawn("server_will_not_go"), why="the provider could not remove it"),
+        Row("retiring", "overdue", "retiring", page=Spawn("server_will_not_go"), why="removal takes too long"),
+    ),
+)  # fmt: skip

@@ -1,0 +1,127 @@
+"""A service: what a developer asked for. It holds the term, the primary, the voters; playbooks act in its name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from herder.machines.table import Deadline, Emit, Facts, Row, Spawn, State, Table, from_each, noted_in
+
+HOUR_MS = 3_600_000
+RETRY_MS = 20_000
+"""After a playbook failed: long enough for a voter or a server to come back, short enough for 3 am."""
+
+
+def began(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
+    """A playbook holds the service; one that changes leadership brings the next term, committed before any effect."""
+    change: dict[str, Any] = {"playbook": brought["sender"]}
+    term = int(brought.get("term", facts["term"]))
+    if term > facts["term"]:
+        change["term"] = term
+    return change
+
+
+def ended(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
+    """The playbook lets go."""
+    return {"playbook": 0, "playbook_ended_ms": now_ms}
+
+
+def promoted(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
+    """A new primary. Its voters are those who pledged to this term and will follow it, never an empty set on sync."""
+    change: dict[str, Any] = {"primary": brought["candidate"], "voters": list(brought["new_voters"])}
+    if brought.get("counts"):
+        kept = [at for at in facts.get("failovers", []) if at > now_ms - HOUR_MS]
+        change["failovers"] = [*kept, now_ms]
+    return change
+
+
+def voter_added(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
+    """Recorded before the primary is told to wait for it: W stays a subset of V."""
+    return {"voters": sorted({*facts["voters"], *brought["added"]})}
+
+
+def voter_removed(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
+    """Recorded after the primary stopped waiting for it and the others had flushed past that moment."""
+    return {"voters": [member for member in facts["voters"] if member != brought["member"]]}
+
+
+def failed(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
+    """A playbook ended without success: the next try waits (no loop without budget)."""
+    return {"playbook": 0, "playbook_ended_ms": now_ms, "retry_ms": now_ms + RETRY_MS,
+            "failed_playbook": brought["sender"]}  # fmt: skip
+
+
+def allowed(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
+    """A person gave it its budget back."""
+    return {"failovers": [], "retry_ms": 0}
+
+
+def healthy(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
+    """A playbook succeeded."""
+    return {"playbook": 0, "playbook_ended_ms": now_ms, "retry_ms": 0, "failed_playbook": 0}
+
+
+_LIVE = ("available", "uncertain", "unavailable", "restart")
+
+SERVICE = Table(
+    kind="service",
+    code=3,
+    unit=True,
+    doc="What a developer asked for: a URL for life, a plan, members behind it.",
+    states=(
+        State("installing", "servers and members are being made", None, Deadline(180, "overdue")),
+        State("available", "its primary takes writes through the URL"),
+        State("uncertain", "its primary may or may not serve; vantage points are being asked", None,
+              Deadline(120, "overdue")),
+        State("unavailable", "its primary is known not to serve; a playbook is at work or a person is called", None,
+              Deadline(120, "overdue")),
+        State("restart", "its primary is being started again in place", None, Deadline(120, "overdue")),
+        State("upgrading", "its primary moves to another member, as planned", None, Deadline(120, "overdue")),
+        State("retiring", "being stopped, its data goes to the trash", None, Deadline(600, "overdue")),
+        State("retired", "destroyed with its owner's consent; the data rests in the trash for the plan's days"),
+        State("terminated", "gone; absorbing", final=True),
+    ),
+    rows=(
+        Row("absent", "create", "installing", why="a person asked for it"),
+        *noted_in(("installing",), "playbook_began", update=began, why="provisioning"),
+        *noted_in(("installing",), "voter_added", update=voter_added, why="the standbys that a commit waits for"),
+        Row("installing", "provisioned", "available", update=healthy, why="all members serve"),
+        Row("installing", "playbook_failed", "installing", keep=True, update=failed, page=Spawn("provision_failed"),
+            why="provisioning failed; it is tried again"),
+        Row("installing", "overdue", "installing", page=Spawn("provision_slow"), why="provisioning takes too long"),
+        # what its primary shows
+        Row("available", "primary_uncertain", "uncertain", why="its primary's health is not known"),
+        *from_each(("available", "uncertain", "restart"), "primary_unavailable", "unavailable",
+                   why="its primary is known not to serve"),
+        *from_each(("uncertain", "unavailable", "restart", "upgrading"), "primary_well", "available", why="its primary serves"),
+        # playbooks
+        *from_each(_LIVE, "failover_began", "unavailable", update=began, why="a failover holds it"),
+        *from_each(("available", "uncertain"), "switchover_began", "upgrading", update=began, why="a planned move of its primary"),
+        *from_each(_LIVE, "restart_began", "restart", update=began, why="its primary is started again in place"),
+        *from_each((*_LIVE, "upgrading"), "promoted", "unavailable", update=promoted,
+                   why="a new primary; it is available again when a voter follows", proves=("quorum_or_fence",)),
+        *noted_in(_LIVE, "strike_began", update=began, why="a lost standby is struck from the sync set"),
+        *noted_in(_LIVE, "strike_ended", update=ended, why="the sync set is as it can be"),
+        *noted_in(_LIVE, "voter_added", update=voter_added, why="a standby is to be waited for"),
+        *noted_in(_LIVE, "voter_removed", update=voter_removed, why="a standby is no longer waited for",
+                  proves=("quorum",)),
+        *from_each((*_LIVE, "upgrading"), "restored", "available", update=healthy, why="its primary takes writes"),
+        *from_each((*_LIVE, "upgrading"), "playbook_failed", "unavailable", update=failed, why="the playbook did not succeed"),
+        *from_each((*_LIVE, "upgrading"), "abandoned", "uncertain", update=ended, why="the playbook gave way"),
+        Row("uncertain", "overdue", "uncertain", page=Spawn("primary_uncertain_long"), why="not known for two minutes"),
+        Row("unavailable", "overdue", "unavailable", page=Spawn("service_down"), why="down for two minutes"),
+        Row("restart", "overdue", "unavailable", page=Spawn("restart_slow"), why="the restart takes too long"),
+        Row("upgrading", "overdue", "unavailable", page=Spawn("switchover_slow"), why="the move takes too long"),
+        Row("unavailable", "blocked", "unavailable", keep=True, page=Spawn("failover_blocked"), why="automation may not act"),
+        *noted_in((*_LIVE, "upgrading"), "allowed", update=allowed, why="a person allows another automatic failover"),
+        # the end
+        *from_each(("installing", *_LIVE), "retire", "retiring", update=began, emits=(Emit("members", "retire"),),
+                   why="its owner asked, and typed its name", proves=("consent",)),
+        Row("retiring", "playbook_failed", "retiring", keep=True, update=failed, page=Spawn("destroy_failed"),
+            why="destroying failed; it is tried again"),
+        Row("retiring", "retire", "retiring", keep=True, update=began, why="destroying goes on"),
+        Row("retiring", "overdue", "retiring", page=Spawn("destroy_slow"), why="destroying takes too long"),
+        Row("retiring", "trashed", "retired", update=healthy, releases=("name",), emits=(Emit("members", "trashed"), Emit("servers", "retire")),
+            why="stopped, the data moved to the trash"),
+        Row("retired", "purge", "terminated", emits=(Emit("members", "purge"),), why="kept for the plan's days"),
+    ),
+)  # fmt: skip

@@ -1,0 +1,51 @@
+"""Switchover: the primary moves as planned; the old one stops cleanly first and follows afterwards."""
+
+from __future__ import annotations
+
+from herder.machines.table import Deadline, Effect, Emit, Row, Spawn, State, Table
+
+_SERVICE = "service"
+_GAVE_WAY = (Emit(_SERVICE, "abandoned"),)
+_FAILED = (Emit(_SERVICE, "playbook_failed"),)
+_PROMOTED = (
+    Emit(_SERVICE, "promoted", ("candidate", "new_voters", "counts")),
+    Emit("old_primary", "deposed"),
+    Emit("candidate", "promoted"),
+)
+
+SWITCHOVER = Table(
+    kind="switchover",
+    code=11,
+    doc="The primary moves to a caught-up standby, as planned: nothing is lost, nothing diverges.",
+    states=(
+        State("preparing", "checkpoint, and a standby that is caught up is chosen",
+              Effect("prepare_switchover", ("ready", "not_ready")), Deadline(60, "overdue")),
+        State("draining", "the old primary ends its sessions and stops; the standby has everything",
+              Effect("drain_primary", ("drained", "moved", "drain_failed")), Deadline(30, "overdue")),
+        State("promoting", "the standby that has everything is made primary",
+              Effect("promote_drained", ("promoted", "refused")), Deadline(30, "overdue")),
+        State("repointing", "the others follow the new primary",
+              Effect("repoint_standbys", ("followed", "alone")), Deadline(60, "overdue")),
+        State("done", "the new primary takes writes", final=True),
+        State("abandoned", "nothing was changed, or the old primary is started again by restart", final=True),
+    ),
+    rows=(
+        Row("absent", "create", "preparing", emits=(Emit(_SERVICE, "switchover_began", ("term",)),), why="asked for"),
+        Row("preparing", "ready", "draining", why="a standby is caught up"),
+        Row("preparing", "not_ready", "abandoned", emits=_GAVE_WAY, why="no standby is ready to lead"),
+        Row("preparing", "overdue", "abandoned", emits=_GAVE_WAY, why="no standby became ready"),
+        Row("draining", "drained", "promoting", why="the old primary is stopped, confirmed", proves=("fence", "drained")),
+        Row("draining", "moved", "repointing", emits=_PROMOTED, why="the engine handed over by itself",
+            proves=("fence", "drained")),
+        Row("draining", "drain_failed", "abandoned", emits=_FAILED, why="the old primary did not stop cleanly"),
+        Row("draining", "overdue", "abandoned", emits=_FAILED, why="the old primary took too long to stop"),
+        Row("promoting", "promoted", "repointing", emits=_PROMOTED, why="the standby takes writes"),
+        Row("promoting", "refused", "abandoned", emits=_FAILED, why="the standby had not everything: the old one goes on"),
+        Row("promoting", "overdue", "promoting", page=Spawn("promotion_slow"),
+            why="no answer: asked again, since it may have been promoted"),
+        Row("repointing", "followed", "done", emits=(Emit(_SERVICE, "restored"),), why="the new primary has its followers"),
+        Row("repointing", "alone", "repointing", why="nobody follows yet; tried again"),
+        Row("repointing", "overdue", "repointing", page=Spawn("no_voter_follows"), why="nobody follows"),
+        Row("repointing", "primary_lost", "abandoned", emits=_FAILED, why="the new primary is lost"),
+    ),
+)  # fmt: skip

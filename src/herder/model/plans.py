@@ -1,0 +1,63 @@
+"""Plans: one good option a need, so that nobody chooses replicas, quorums or buffers by hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from herder.model.errors import InvalidInput
+
+
+class Engine(StrEnum):
+    """What a service runs."""
+
+    POSTGRES = "postgres"
+    VALKEY = "valkey"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a service of this plan is made of and what it may lose.
+
+    members: engine processes, the primary included. sync: a commit waits for one standby (ANY 1), kept by voters and
+    pledges; PostgreSQL only, Valkey replicates asynchronously on every plan. memory_mb: for one member.
+    max_loss_bytes, max_loss_s: past either bound there is no automatic promotion (rule S4); 160 MB and 10 minutes are
+    Heroku's limits. retired_days: how long a destroyed service's data rests in the trash.
+    """
+
+    name: str
+    members: int
+    sync: bool
+    memory_mb: int
+    max_loss_bytes: int
+    max_loss_s: float
+    retired_days: int
+    summary: str
+
+
+PLANS: dict[str, Plan] = {
+    plan.name: plan
+    for plan in (
+        Plan("dev", 1, False, 256, 0, 0.0, 1, "one member; a fault means a restart in place"),
+        Plan("standard", 2, False, 512, 160 * 1024**2, 600.0, 7,
+             "primary and asynchronous standby; promoted behind a confirmed fence, inside a bounded loss"),
+        Plan("premium", 3, True, 512, 0, 0.0, 7,
+             "primary and two standbys, a commit waits for one of them; no acknowledged write is lost"),
+    )
+}  # fmt: skip
+
+
+def plan_named(name: str) -> Plan:
+    """Look a plan up; an unknown name is InvalidInput with the known ones."""
+    try:
+        return PLANS[name]
+    except KeyError:
+        raise InvalidInput(f"there is no plan '{name}'", f"choose one of: {', '.join(PLANS)}") from None
+
+
+def engine_named(name: str) -> Engine:
+    """Look an engine up; an unknown name is InvalidInput with the known ones."""
+    try:
+        return Engine(name)
+    except ValueError:
+        raise InvalidInput(f"there is no engine '{name}'", f"choose one of: {', '.join(Engine)}") from None

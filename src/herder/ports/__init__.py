@@ -1,0 +1,1 @@
+"""Protocols that stand between herder's decisions and the world: clock, store, wire, driver, provider."""

@@ -1,0 +1,1 @@
+"""Where servers come from: each module makes, boots, fences and removes servers in one kind of place."""

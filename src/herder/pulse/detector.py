@@ -1,0 +1,52 @@
+"""When is silence suspicious? Pure: times and counts in, a verdict out.
+
+The estimate is Jacobson's (RFC 6298), as TCP uses it for its retransmission timer: a smoothed interval plus four smoothed
+deviations, between a floor and a ceiling. Chosen over phi-accrual because a pulse is nearly periodic: phi's normal tail
+says the same with more arithmetic, and one number in seconds can be read by a person ("silent for 1.9 s, limit 1.7 s").
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+GAIN_MEAN = 1 / 8
+GAIN_DEVIATION = 1 / 4
+DEVIATIONS = 4.0
+PATIENCE_BEATS = 1.0
+"""RFC 6298's gains. One whole beat of patience: a frame may be lost and the next one tells."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds. floor: no verdict before; ceiling: always a verdict after."""
+
+    floor_s: float
+    ceiling_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rhythm:
+    """What is known of one server's rhythm, in seconds."""
+
+    interval_s: float
+    deviation_s: float
+
+    def after(self, gap_s: float) -> Rhythm:
+        """A frame came `gap_s` after the one before. Frames sent early (on a change) do not make the rhythm quicker."""
+        if gap_s < self.interval_s / 2:
+            return self
+        error = gap_s - self.interval_s
+        return Rhythm(
+            self.interval_s + GAIN_MEAN * error,
+            self.deviation_s + GAIN_DEVIATION * (abs(error) - self.deviation_s),
+        )
+
+    def patience_s(self, limits: Limits) -> float:
+        """Silence longer than this makes the server uncertain (not dead)."""
+        wanted = self.interval_s * PATIENCE_BEATS + DEVIATIONS * self.deviation_s
+        return min(max(wanted, limits.floor_s), limits.ceiling_s)
+
+
+def first_rhythm(interval_s: float) -> Rhythm:
+    """Before anything was heard: the configured interval, with half of it as deviation (RFC 6298's start)."""
+    return Rhythm(interval_s, interval_s / 8)

@@ -1,0 +1,98 @@
+"""What does a frame say of a member? Pure: the log's expectation and a reading in, events out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from herder.model.lsn import format_lsn
+from herder.ports.driver import Reading, Role
+from herder.ports.wire import MemberPulse
+
+UPSTREAM_PATIENCE_S = 8.0
+"""A standby without its stream for this long is rebuilt, when its primary is well (failures.md 21)."""
+
+DEAF_PATIENCE_S = 3.0
+"""An engine that runs but has not answered its own agent for this long is suspected; vantage points decide."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What the log says of a member. term: the service's. held: a playbook that changes leadership is under way, so
+    that a role may be ahead of the log for a moment."""
+
+    member: int
+    state: str
+    role: str
+    deposed: bool
+    term: int
+    held: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """One event for one machine. about: 'member' or 'primary' (a standby's word on its upstream)."""
+
+    about: str
+    event: str
+    why: str
+    evidence: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Ages:
+    """Seconds since the member's engine last answered and since its upstream was last connected."""
+
+    deaf_s: float
+    upstream_lost_s: float
+
+
+_WATCHED = ("available", "uncertain", "unavailable")
+
+
+def judge(expected: Expected, pulse: MemberPulse, ages: Ages) -> list[Sign]:
+    """Events that follow from one frame. Playbooks watch the members they hold, so only watched states are judged."""
+    reading = pulse.reading
+    if pulse.exited and expected.state in ("available", "uncertain"):
+        return [Sign("member", "exited", _exit_words(pulse), {"exit_line": pulse.exit_line, "term": pulse.term})]
+    if expected.state not in _WATCHED or not reading.alive:
+        if expected.state == "available" and not pulse.exited and ages.deaf_s > DEAF_PATIENCE_S:
+            why = f"its engine runs but has not answered its agent for {ages.deaf_s:.1f} s"
+            return [Sign("member", "suspected", why, {"detail": reading.detail})]
+        return []
+    if expected.role == "primary":
+        return _judge_primary(expected, reading)
+    return _judge_standby(expected, reading, ages)
+
+
+def _judge_primary(expected: Expected, reading: Reading) -> list[Sign]:
+    if reading.role is not Role.PRIMARY:
+        if expected.state == "available" and not expected.held:
+            return [Sign("member", "ill", "it should lead and says that it is a standby", {"role": str(reading.role)})]
+        return []
+    if expected.state != "available" and not expected.deposed:
+        return [Sign("member", "well", f"it answers as primary at {_where(reading)}")]
+    return []
+
+
+def _judge_standby(expected: Expected, reading: Reading, ages: Ages) -> list[Sign]:
+    if reading.role is not Role.STANDBY:
+        if expected.state == "available" and not expected.held:
+            return [Sign("member", "ill", "it should follow and says that it leads", {"role": str(reading.role)})]
+        return []
+    if reading.upstream and expected.state != "available" and not expected.deposed:
+        return [Sign("member", "well", f"it streams, at {_where(reading)}")]
+    if reading.upstream is False and expected.state == "available":
+        signs = [Sign("primary", "suspected", "a standby lost its stream from it", {"seen_by": expected.member})]
+        if ages.upstream_lost_s > UPSTREAM_PATIENCE_S:
+            signs.append(Sign("member", "ill", f"no stream for {ages.upstream_lost_s:.0f} s", {"detail": reading.detail}))
+        return signs
+    return []
+
+
+def _exit_words(pulse: MemberPulse) -> str:
+    return f"its agent says that no process of it is left: {pulse.exit_line}" if pulse.exit_line else ""
+
+
+def _where(reading: Reading) -> str:
+    return f"{reading.position.timeline}:{format_lsn(reading.position.lsn)}" if reading.position else "an unknown position"

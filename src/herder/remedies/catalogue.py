@@ -1,0 +1,212 @@
+"""Symptom -> playbook. Pure: looks at a service and its machines as they would be, proposes what to begin.
+
+It is level-triggered: it is asked after every batch and every tick, so a symptom that was there while something else
+was under way, or before a controller's death, is never lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from herder.engine.decide import Draft, Input, page_input
+from herder.engine.world import Machine
+from herder.machines.service import HOUR_MS
+from herder.machines.table import CREATE
+from herder.remedies.estimate import choose
+
+LIVE = ("available", "uncertain", "unavailable", "restart", "upgrading")
+REBUILD_TRIES = 5
+REBUILD_PAUSE_MAX_S = 300
+
+
+class Catalogue:
+    """Holds the budget of automatic failovers. failovers_per_hour: of one service (orchestrator: one an hour)."""
+
+    def __init__(self, failovers_per_hour: int) -> None:
+        self.failovers_per_hour = failovers_per_hour
+
+    def review(self, draft: Draft) -> list[Input]:
+        """One remedy a service and round; the engine asks again until nothing follows."""
+        found: list[Input] = []
+        for service in self._touched(draft):
+            found.extend(self._remedy(draft, service))
+        return found
+
+    def _touched(self, draft: Draft) -> Iterable[Machine]:
+        """Services that the batch touched; without a batch (a tick), all that are not at rest."""
+        if not draft.changed:
+            return [service for service in draft.of_kind("service") if service.live]
+        idents: dict[int, None] = {}
+        for machine in draft.changed.values():
+            ident = machine.id if machine.kind == "service" else machine.data.get("service", 0)
+            if ident:
+                idents[int(ident)] = None
+        services = (draft.find(ident) for ident in idents)
+        return [service for service in services if service is not None and service.kind == "service" and service.live]
+
+    def _remedy(self, draft: Draft, service: Machine) -> list[Input]:
+        active = _active(draft, service)
+        if service.state in ("installing", "retiring"):
+            return [] if active or _too_early(draft, service) else self._make_or_end(draft, service)
+        if service.state not in LIVE:
+            return []
+        primary = draft.get(service.data["primary"])
+        if primary.state == "unavailable" and not primary.data.get("deposed"):
+            return self._primary_lost(draft, service, primary, active)
+        found = self._overtaken(draft, service)
+        if found or active:
+            return found
+        if primary.state != "available":
+            return []
+        if service.state != "available":
+            return [Input(service.id, "primary_well", {}, why=f"{primary.name} serves and no playbook holds the service")]
+        return self._strike(draft, service) or self._rebuild(draft, service, primary) or _all_well(draft, service)
+
+    def _make_or_end(self, draft: Draft, service: Machine) -> list[Input]:
+        facts = {"service": service.id, "members": service.data["members"], "servers": service.data["servers"],
+                 "primary": service.data["primary"], "sync": service.data["sync"]}  # fmt: skip
+        if service.state == "installing":
+            return [_begin(draft, "provision", service, "it is not made yet", facts | {"term": 1})]
+        consent = {"consent": service.name, "service_name": service.name, "term": service.data["term"] + 1}
+        return [_begin(draft, "destroy", service, "its owner asked; it is not done yet", facts | consent)]
+
+    def _primary_lost(self, draft: Draft, service: Machine, primary: Machine, active: Machine | None) -> list[Input]:
+        if active is not None:
+            return _give_way(active)
+        if _too_early(draft, service):
+            return []
+        server = draft.get(primary.data["server"])
+        standbys = [member for member in _others(draft, service) if member.state in ("available", "uncertain")]
+        choice = choose(
+            sync=service.data["sync"], standbys=len(standbys), server_up=server.state == "available",
+            restart_failed=_failed_kind(draft, service) == "restart",
+        )  # fmt: skip
+        if choice.playbook == "failover" and not self._budget_left(draft, service):
+            if not _page_open(draft, service, "failover_blocked"):
+                why = f"{self.failovers_per_hour} automatic failover(s) within the hour: blocked until a person allows it"
+                return [Input(service.id, "blocked", {}, why=why)]
+            if server.state != "available":
+                return []
+            return [_restart(draft, service, primary, "failover is blocked, so it is started again in place")]
+        if choice.playbook == "restart":
+            return [_restart(draft, service, primary, choice.why)] if server.state == "available" else []
+        if not standbys:
+            return []
+        return [_failover(draft, service, primary, choice.why)]
+
+    def _budget_left(self, draft: Draft, service: Machine) -> bool:
+        recent = [at for at in service.data.get("failovers", []) if at > draft.now_ms - HOUR_MS]
+        return len(recent) < self.failovers_per_hour
+
+    def _overtaken(self, draft: Draft, service: Machine) -> list[Input]:
+        """A rebuild of an older term works for a primary that leads no more."""
+        return [
+            Input(member.data["playbook"], "overtaken")
+            for member in _others(draft, service)
+            if (rebuild := draft.find(member.data.get("playbook", 0))) is not None
+            and rebuild.live
+            and rebuild.data["term"] < service.data["term"]
+        ]
+
+    def _strike(self, draft: Draft, service: Machine) -> list[Input]:
+        """A lost voter goes out of the sync set while another holds everything; the last one is never struck."""
+        voters = service.data["voters"]
+        if not service.data["sync"] or len(voters) < 2 or service.state != "available" or _too_early(draft, service):
+            return []
+        for voter in voters:
+            if draft.get(voter).state == "unavailable":
+                keep = [member for member in voters if member != voter]
+                facts = {"service": service.id, "member": voter, "keep": keep, "primary": service.data["primary"],
+                         "term": service.data["term"]}  # fmt: skip
+                why = f"{draft.get(voter).name} is lost: commits must not wait for it"
+                return [_begin(draft, "strike", service, why, facts)]
+        return []
+
+    def _rebuild(self, draft: Draft, service: Machine, primary: Machine) -> list[Input]:
+        found: list[Input] = []
+        for member in _others(draft, service):
+            unenrolled = service.data["sync"] and member.id not in service.data["voters"]
+            wanted = member.state == "unavailable" or (member.state == "available" and unenrolled)
+            held = draft.find(member.data.get("playbook", 0))
+            if not wanted or (held is not None and held.live) or _rebuild_too_early(draft, member):
+                continue
+            if member.data.get("rebuilds", 0) >= REBUILD_TRIES and not _page_open(draft, service, "rebuild_fails"):
+                found.append(page_input(draft, service, "rebuild_fails", f"{member.name} could not be rebuilt {REBUILD_TRIES} times"))
+            facts = {"service": service.id, "member": member.id, "primary": primary.id, "sync": service.data["sync"],
+                     "term": service.data["term"], "added": [member.id]}  # fmt: skip
+            found.append(_begin(draft, "rebuild", service, f"{member.name} does not follow {primary.name}", facts))
+        return found
+
+
+def _active(draft: Draft, service: Machine) -> Machine | None:
+    playbook = draft.find(service.data.get("playbook", 0))
+    return playbook if playbook is not None and playbook.live else None
+
+
+def _failed_kind(draft: Draft, service: Machine) -> str:
+    """What the last playbook was, when it failed."""
+    failed = draft.find(service.data.get("failed_playbook", 0))
+    return failed.kind if failed is not None else ""
+
+
+def _others(draft: Draft, service: Machine) -> Iterator[Machine]:
+    return (draft.get(ident) for ident in service.data["members"] if ident != service.data["primary"])
+
+
+def _too_early(draft: Draft, service: Machine) -> bool:
+    return draft.now_ms < int(service.data.get("retry_ms", 0))
+
+
+def _rebuild_too_early(draft: Draft, member: Machine) -> bool:
+    """The first try at once, then 2, 4, 8 ... seconds apart."""
+    tries = int(member.data.get("rebuilds", 0))
+    if tries == 0:
+        return False
+    pause_s = min(1 << min(tries, 16), REBUILD_PAUSE_MAX_S)
+    return draft.now_ms < int(member.data.get("rebuild_ms", 0)) + pause_s * 1000
+
+
+def _give_way(active: Machine) -> list[Input]:
+    """The primary is lost under a playbook that needs it: it ends, so that failover can begin."""
+    if active.kind == "strike":
+        return [Input(active.id, "overtaken")]
+    if active.kind in ("failover", "switchover") and active.state == "repointing":
+        return [Input(active.id, "primary_lost", why="the new primary is lost too")]
+    return []
+
+
+def _begin(draft: Draft, kind: str, service: Machine, why: str, facts: dict[str, Any]) -> Input:
+    ident = draft.allocate()
+    return Input(ident, CREATE, facts | {"name": f"{service.name}/{kind}-{ident}"}, why=why, create=kind)
+
+
+def _restart(draft: Draft, service: Machine, primary: Machine, why: str) -> Input:
+    facts = {"service": service.id, "member": primary.id, "term": service.data["term"]}
+    return _begin(draft, "restart", service, why, facts)
+
+
+def _failover(draft: Draft, service: Machine, primary: Machine, why: str) -> Input:
+    """Its term is the service's next one, recorded with its first move."""
+    facts = {
+        "service": service.id, "old_primary": primary.id, "server": primary.data["server"], "term": service.data["term"] + 1,
+        "standbys": [member.id for member in _others(draft, service)], "voters": service.data["voters"],
+        "sync": service.data["sync"], "on_isolation": service.data.get("on_isolation", "serve"), "counts": True,
+        "cause": primary.data.get("evidence", {}),
+    }  # fmt: skip
+    return _begin(draft, "failover", service, f"{primary.name} is known not to serve: {why}", facts)
+
+
+def _page_open(draft: Draft, service: Machine, reason: str) -> bool:
+    return any(
+        page.state == "open" and page.data["subject"] == service.id and page.data["reason"] == reason
+        for page in draft.of_kind("page")
+    )
+
+
+def _all_well(draft: Draft, service: Machine) -> list[Input]:
+    """Everything of it is well: its pages are over."""
+    if service.state != "available" or any(draft.get(m).state != "available" for m in service.data["members"]):
+        return []
+    pages = (page for page in draft.of_kind("page") if page.state == "open" and page.data["subject"] == service.id)
+    return [Input(page.id, "resolve", why="all its members serve") for page in pages]

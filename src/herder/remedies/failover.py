@@ -1,0 +1,175 @@
+"""Handlers of failover: fence, pledges, promotion, repointing. The order and the proofs are the table's."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from herder.engine.decide import Input
+from herder.engine.effects import Outcome
+from herder.engine.world import Machine
+from herder.model.errors import HerderError, Refused, Unreachable
+from herder.model.lsn import format_lsn
+from herder.ports.driver import Position
+from herder.remedies.election import Bound, Elected, Short, elect_async, elect_sync, loss
+from herder.remedies.hands import Hands, JobRefused, ask_each
+
+PLEDGE_ANSWER_S = 2.0
+FENCE_ANSWER_S = 1.0
+FOLLOW_S = 5.0
+
+
+class Fenced(StrEnum):
+    """Outcomes of `fence_primary`."""
+
+    FENCED = "fenced"
+    UNCONFIRMED = "unconfirmed"
+
+
+class Pledged(StrEnum):
+    """Outcomes of `collect_pledges`."""
+
+    PLEDGED = "pledged"
+    SHORT = "short"
+    BEYOND_BOUND = "beyond_bound"
+
+
+class Promoted(StrEnum):
+    """Outcomes of `promote_candidate` and `promote_drained`."""
+
+    PROMOTED = "promoted"
+    REFUSED = "refused"
+
+
+class Repointed(StrEnum):
+    """Outcomes of `repoint_standbys`."""
+
+    FOLLOWED = "followed"
+    ALONE = "alone"
+
+
+async def fence_primary(hands: Hands, work: Machine) -> Outcome:
+    """Prove that the old primary acknowledges nothing more: its agent stops it and sees no process left, or the
+    provider ends its incarnation. Both are tried; either one confirmed is enough."""
+    old, server = hands.get(work.data["old_primary"]), hands.get(work.data["server"])
+    tried: list[str] = []
+    if hands.board.silent_for(server.name, hands.clock.monotonic()) < hands.board.patience(server.name):
+        try:
+            how = await hands.ask(work, old, "stop", {"fast": False}, answer_s=FENCE_ANSWER_S)
+        except HerderError as error:
+            tried.append(f"its agent: {error.message}")
+        else:
+            return Outcome(Fenced.FENCED, {"fence": f"stopped, confirmed by its agent: {how}"})
+    try:
+        how = await hands.provider.fence(server.name, server.data["incarnation"])
+    except (Refused, Unreachable) as error:
+        tried.append(f"provider: {error.message}")
+        return Outcome(Fenced.UNCONFIRMED, {"fence": "none"}, why=f"no fence is confirmed ({'; '.join(tried)})")
+    hands.submit(Input(server.id, "fenced", why=f"fenced for the failover of {hands.service(work).name}"))
+    return Outcome(Fenced.FENCED, {"fence": f"provider: {how}"})
+
+
+async def collect_pledges(hands: Hands, work: Machine) -> Outcome:
+    """Ask every standby to stop streaming for good under the new term and to tell how far it reaches; then elect."""
+    standbys: list[int] = work.data["standbys"]
+    pledges, errors = await ask_each(standbys, lambda ident: _pledge(hands, work, ident))
+    if work.data["sync"]:
+        elected = elect_sync(work.data["voters"], standbys, pledges)
+    else:
+        last = hands.reading(hands.get(work.data["old_primary"]))
+        elected = elect_async(pledges, last.position.history if last is not None and last.position is not None else "")
+    names = {ident: hands.get(ident).name for ident in standbys}
+    evidence = {names[ident]: f"{at.timeline}:{format_lsn(at.lsn)}" for ident, at in pledges.items()}
+    evidence |= {names[ident]: error.message for ident, error in errors.items()}
+    if isinstance(elected, Short):
+        missing = ", ".join(hands.get(ident).name for ident in elected.missing)
+        why = f"{elected.had} of {elected.needed} pledges needed; missing: {missing or 'all'}"
+        return Outcome(Pledged.SHORT, {"pledges": evidence}, why=why)
+    return _within_bound(hands, work, elected, evidence)
+
+
+async def _pledge(hands: Hands, work: Machine, ident: int) -> Position:
+    return await hands.position(work, hands.get(ident), "pledge", {}, PLEDGE_ANSWER_S)
+
+
+def _within_bound(hands: Hands, work: Machine, elected: Elected, evidence: dict[str, str]) -> Outcome:
+    """S4: on an async plan the loss is estimated against what was last read of the old primary."""
+    facts: dict[str, Any] = {"candidate": elected.candidate, "new_voters": list(elected.new_voters), "pledges": evidence}
+    name = hands.get(elected.candidate).name
+    if work.data["sync"]:
+        fence = f"pledges of {len(evidence)} voters"
+        return Outcome(Pledged.PLEDGED, facts | {"fence": fence}, why=f"enough pledges; {name} reaches farthest")
+    last = hands.reading(hands.get(work.data["old_primary"]))
+    candidate = hands.reading(hands.get(elected.candidate))
+    lag_s = (candidate.upstream_age_s or 0.0) if candidate is not None and candidate.upstream else 0.0
+    may_lose = loss(last.position if last else None, elected.position, lag_s)
+    plan = hands.plan(hands.service(work))
+    facts |= {"loss_bytes": may_lose.bytes}
+    if not may_lose.within(Bound(plan.max_loss_bytes, plan.max_loss_s)):
+        why = f"{name} is {may_lose.bytes} bytes and {may_lose.lag_s:.0f} s behind; the plan allows {plan.max_loss_bytes}"
+        return Outcome(Pledged.BEYOND_BOUND, facts, why=why)
+    return Outcome(Pledged.PLEDGED, facts, why=f"{name} reaches farthest, at most {may_lose.bytes} bytes behind")
+
+
+async def promote_candidate(hands: Hands, work: Machine) -> Outcome:
+    """Promote the candidate that the record names, its sync set put in force first.
+
+    Refused means that its agent did not act at all. After any other failure it may have been promoted or may still be:
+    it is asked again, and the old primary is never opened in its place (failures.md 26).
+    """
+    service, candidate = hands.service(work), hands.get(work.data["candidate"])
+    sync = hands.guard_set(service, candidate, work.data["new_voters"])
+    try:
+        at = await hands.position(work, candidate, "promote", {"sync": msgspec.to_builtins(sync)}, PLEDGE_ANSWER_S)
+    except JobRefused as error:
+        return Outcome(Promoted.REFUSED, why=error.message)
+    why = f"{candidate.name} leads from {at.timeline}:{format_lsn(at.lsn)}"
+    return Outcome(Promoted.PROMOTED, {"promoted_at": [at.timeline, at.lsn]}, why=why)
+
+
+async def repoint_standbys(hands: Hands, work: Machine) -> Outcome:
+    """The other pledgers stream from the new primary; on a sync plan commits wait until one of them does."""
+    candidate = hands.get(work.data["candidate"])
+    standbys = [ident for ident in work.data["standbys"] if ident != candidate.id and ident != work.data["old_primary"]]
+    source = msgspec.to_builtins(hands.source(candidate))
+
+    async def follow(ident: int) -> None:
+        await hands.ask(work, hands.get(ident), "follow", {"source": source}, answer_s=PLEDGE_ANSWER_S)
+
+    followed, errors = await ask_each(standbys, follow)
+    why = "; ".join(error.message for error in errors.values())
+    if not work.data["sync"]:
+        return Outcome(Repointed.FOLLOWED, {}, why=why or "asynchronous: it takes writes at once")
+    wanted = {hands.get(ident).name for ident in work.data["new_voters"]}
+    end = hands.clock.monotonic() + FOLLOW_S
+    while hands.clock.monotonic() < end:
+        streaming = wanted & (await hands.read(candidate)).streaming.keys()
+        if streaming:
+            return Outcome(Repointed.FOLLOWED, {"followed": len(followed)}, why=f"{', '.join(sorted(streaming))} follows")
+        await hands.clock.sleep(0.02)
+    return Outcome(Repointed.ALONE, {}, why=f"none of {', '.join(sorted(wanted))} streams yet {why}".strip())
+
+
+class Leased(StrEnum):
+    """Outcomes of `await_lease`."""
+
+    LEASE_OVER = "lease_over"
+    LEASE_VOID = "lease_void"
+
+
+SKEW_S = 1.0
+"""How far two monotonic clocks may drift apart over a lease, and one second besides (safety.md)."""
+
+
+async def await_lease(hands: Hands, work: Machine) -> Outcome:
+    """The standby pledges (it renews no more), then lease + skew + 1 s pass; its enforcer outlives the agent."""
+    old = hands.get(work.data["old_primary"])
+    if not old.data.get("leased"):
+        return Outcome(Leased.LEASE_VOID, why=f"{old.name} was never put under a lease")
+    for ident in work.data["standbys"]:
+        await _pledge(hands, work, ident)
+    wait_s = hands.lease_s + SKEW_S + 1.0
+    await hands.clock.sleep(wait_s)
+    return Outcome(Leased.LEASE_OVER, {"fence": f"lease run out: {wait_s:.1f} s since the pledge"})

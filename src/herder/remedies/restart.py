@@ -1,0 +1,26 @@
+"""Handler of restart in place: stopped for sure, then started on the same data."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from herder.engine.effects import Outcome
+from herder.engine.world import Machine
+from herder.remedies.hands import Hands, JobFailed, JobRefused
+
+
+class Restarted(StrEnum):
+    """Outcomes of `restart_primary`."""
+
+    RESTARTED = "restarted"
+    FAILED = "failed"
+
+
+async def restart_primary(hands: Hands, work: Machine) -> Outcome:
+    """One job: the agent sees that no process is left before it starts, whatever was there before."""
+    member = hands.get(work.data["member"])
+    try:
+        await hands.ask(work, member, "restart", {"fast": bool(work.data.get("fast"))})
+    except (JobFailed, JobRefused) as error:
+        return Outcome(Restarted.FAILED, why=error.message)
+    return Outcome(Restarted.RESTARTED, {}, why=f"{member.name} answers again")

@@ -1,0 +1,105 @@
+"""Handlers of a server's own life: launched, watched while silent, started again, given back."""
+
+from __future__ import annotations
+
+import logging
+from enum import StrEnum
+
+from herder.engine.effects import Outcome
+from herder.engine.world import Machine
+from herder.model.errors import HerderError
+from herder.ports.provider import ServerHandle
+from herder.remedies.hands import Hands
+
+FIRST_PULSE_S = 30.0
+WATCH_PAUSE_S = 0.5
+REVIVE_EVERY = 4
+"""Looks between tries to start a silent server's agent again: every two seconds."""
+
+log = logging.getLogger("herder.servers")
+
+
+class Up(StrEnum):
+    """Outcomes of `launch_server` and `boot_server`."""
+
+    UP = "up"
+    FAILED = "failed"
+
+
+class Watched(StrEnum):
+    """Outcomes of `watch_server`. Running or unknown is none: we look on."""
+
+    GONE = "gone"
+
+
+class Destroyed(StrEnum):
+    """Outcomes of `destroy_server`."""
+
+    DESTROYED = "destroyed"
+    FAILED = "failed"
+
+
+async def launch_server(hands: Hands, server: Machine) -> Outcome:
+    """Make it and wait for its agent's first pulse in this incarnation."""
+    token = await hands.mint_join(server.name, server.data["incarnation"])
+    handle = await hands.provider.create(hands.launch(server, token), server.data["address"])
+    return await _await_pulse(hands, server, handle)
+
+
+async def boot_server(hands: Hands, server: Machine) -> Outcome:
+    """Start it as its new incarnation (the row that led here counted it up)."""
+    token = await hands.mint_join(server.name, server.data["incarnation"])
+    handle = await hands.provider.boot(hands.launch(server, token))
+    return await _await_pulse(hands, server, handle)
+
+
+async def _await_pulse(hands: Hands, server: Machine, handle: ServerHandle) -> Outcome:
+    incarnation = server.data["incarnation"]
+    hands.board.expect(server.name, incarnation, hands.clock.monotonic())
+
+    def heard() -> bool:
+        track = hands.board.servers.get(server.name)
+        return track is not None and track.incarnation == incarnation and track.frames > 0
+
+    if not await hands.until(heard, FIRST_PULSE_S):
+        return Outcome(Up.FAILED, why=f"no pulse within {FIRST_PULSE_S:.0f} s of its start")
+    facts = {"namespace": handle.namespace, "directory": handle.directory}
+    return Outcome(Up.UP, facts, why="its agent sends its pulse")
+
+
+async def watch_server(hands: Hands, server: Machine) -> Outcome:
+    """Gone only when the provider says twice that nothing of it runs and its pulse is still missing."""
+    denials, looks = 0, 0
+    while True:
+        try:
+            alive = await hands.provider.alive(server.name)
+        except HerderError:
+            alive = None
+        silent = hands.board.silent_for(server.name, hands.clock.monotonic()) >= hands.board.patience(server.name)
+        denials = denials + 1 if alive is False and silent else 0
+        if denials >= 2:
+            return Outcome(Watched.GONE, why="silent, and its provider says twice that nothing of it runs")
+        looks += 1
+        if alive and looks % REVIVE_EVERY == 0:
+            await _revive_agent(hands, server)
+        await hands.clock.sleep(WATCH_PAUSE_S)
+
+
+async def _revive_agent(hands: Hands, server: Machine) -> None:
+    """The server runs and says nothing: its agent may be gone while its engines serve. Starting the same incarnation
+    again adopts an agent that runs (frozen, or cut off) and starts one that does not; engines are not touched."""
+    token = await hands.mint_join(server.name, server.data["incarnation"])
+    try:
+        await hands.provider.boot(hands.launch(server, token))
+    except HerderError as error:
+        log.info("%s: its agent was not started again: %s", server.name, error.message)
+
+
+async def destroy_server(hands: Hands, server: Machine) -> Outcome:
+    """Give it back; its directory goes to the provider's trash."""
+    try:
+        await hands.provider.destroy(server.name)
+    except HerderError as error:
+        return Outcome(Destroyed.FAILED, why=error.message)
+    hands.board.forget(server.name)
+    return Outcome(Destroyed.DESTROYED)

@@ -1,0 +1,100 @@
+"""Handlers of switchover: prepare while writes go on, then stop the old primary cleanly and promote what has everything."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from herder.engine.effects import Outcome
+from herder.engine.world import Machine
+from herder.model.lsn import format_lsn
+from herder.model.plans import Engine
+from herder.ports.driver import Position
+from herder.remedies.failover import Promoted
+from herder.remedies.hands import Hands, JobFailed, JobRefused, ask_each
+
+CLOSE_BYTES = 16 * 1024**2
+"""A standby within one WAL segment is caught up: the drain sends it the rest."""
+
+MOVE_TIMEOUT_MS = 5000
+
+
+class Prepared(StrEnum):
+    """Outcomes of `prepare_switchover`."""
+
+    READY = "ready"
+    NOT_READY = "not_ready"
+
+
+class Drained(StrEnum):
+    """Outcomes of `drain_primary`."""
+
+    DRAINED = "drained"
+    MOVED = "moved"
+    DRAIN_FAILED = "drain_failed"
+
+
+async def prepare_switchover(hands: Hands, work: Machine) -> Outcome:
+    """Checkpoint both sides, so that stopping and promoting are short, and make sure the candidate is close."""
+    old = hands.get(work.data["old_primary"])
+    wanted = [work.data["to"]] if work.data.get("to") else work.data["standbys"]
+    await ask_each([old.id, *wanted], lambda ident: hands.ask(work, hands.get(ident), "checkpoint", answer_s=20.0))
+    reading = await hands.read(old)
+    reach = {ident: reading.streaming.get(hands.get(ident).name) for ident in wanted}
+    close = {ident: at for ident, at in reach.items() if at is not None and _lag(reading.position, at) <= CLOSE_BYTES}
+    if not close:
+        names = ", ".join(hands.get(ident).name for ident in wanted)
+        return Outcome(Prepared.NOT_READY, why=f"none of {names} streams within {CLOSE_BYTES >> 20} MiB of {old.name}")
+    candidate = max(close, key=lambda ident: (close[ident], -ident))
+    others = [ident for ident in work.data["standbys"] if ident != candidate]
+    voters = others or [old.id]
+    facts = {"candidate": candidate, "new_voters": voters if hands.service(work).data["sync"] else [], "counts": False}
+    return Outcome(Prepared.READY, facts, why=f"{hands.get(candidate).name} is caught up")
+
+
+def _lag(position: Position | None, at: int) -> int:
+    return position.lsn - at if position is not None else 0
+
+
+async def drain_primary(hands: Hands, work: Machine) -> Outcome:
+    """PostgreSQL: a clean stop sends every standby all there is. Valkey hands over by itself (FAILOVER)."""
+    service, old = hands.service(work), hands.get(work.data["old_primary"])
+    candidate = hands.get(work.data["candidate"])
+    if service.data["engine"] == Engine.VALKEY:
+        args = {"source": msgspec.to_builtins(hands.source(candidate)), "timeout_ms": MOVE_TIMEOUT_MS}
+        try:
+            await hands.ask(work, old, "failover_to", args)
+            guard = hands.guard_set(service, candidate, [])
+            await hands.ask(work, candidate, "promote", {"sync": msgspec.to_builtins(guard)})
+        except (JobFailed, JobRefused) as error:
+            return Outcome(Drained.DRAIN_FAILED, why=error.message)
+        return Outcome(Drained.MOVED, {"fence": "FAILOVER: the engine paused its writes and handed over"})
+    try:
+        how = await hands.ask(work, old, "stop", {"fast": True}, answer_s=10.0)
+    except (JobFailed, JobRefused) as error:
+        return Outcome(Drained.DRAIN_FAILED, why=error.message)
+    return Outcome(Drained.DRAINED, {"fence": f"stopped cleanly, confirmed by its agent: {how}"})
+
+
+async def promote_drained(hands: Hands, work: Machine) -> Outcome:
+    """The candidate pledges (it streams from nobody now), then leads; another that reaches farther forbids it."""
+    service, candidate = hands.service(work), hands.get(work.data["candidate"])
+    pledges, _ = await ask_each(
+        work.data["standbys"], lambda ident: hands.position(work, hands.get(ident), "pledge", {}, 2.0)
+    )
+    at = pledges.get(candidate.id)
+    if at is None:
+        return Outcome(Promoted.REFUSED, why=f"{candidate.name} did not pledge")
+    ahead = [ident for ident, other in pledges.items() if other.reach > at.reach]
+    if ahead:
+        return Outcome(Promoted.REFUSED, why=f"{hands.get(ahead[0]).name} reaches farther than {candidate.name}")
+    sync = hands.guard_set(service, candidate, work.data["new_voters"])
+    try:
+        now = await hands.position(work, candidate, "promote", {"sync": msgspec.to_builtins(sync)}, 5.0)
+    except JobRefused as error:  # any other failure: it may lead already, so it is asked again
+        return Outcome(Promoted.REFUSED, why=error.message)
+    return Outcome(Promoted.PROMOTED, {}, why=f"{candidate.name} leads from {now.timeline}:{format_lsn(now.lsn)}")
+
+
+

@@ -1,0 +1,74 @@
+"""Ask several vantage points about a member that is uncertain, round after round, until they agree that it is dead."""
+
+from __future__ import annotations
+
+import asyncio
+from enum import StrEnum
+from typing import Any
+
+from herder.engine.effects import Outcome
+from herder.engine.world import Machine
+from herder.model.errors import HerderError
+from herder.remedies.hands import Hands
+from herder.remedies.verdict import Looks, judge_looks
+
+PAUSE_S = 0.2
+
+
+class Seen(StrEnum):
+    """Outcomes of `ask_vantages`. Seen alive is no outcome: the pulse brings it back, and until then we ask on."""
+
+    SEEN_DEAD = "seen_dead"
+
+
+async def ask_vantages(hands: Hands, member: Machine) -> Outcome:
+    """Standbys' streams, probes by the other members' agents and by this controller, the provider: all at once."""
+    while True:
+        looks = await _look(hands, member)
+        verdict = judge_looks(looks)
+        if verdict.dead:
+            evidence: dict[str, Any] = {"looks": dict(looks.probes), "provider": looks.provider, "verdict": verdict.why}
+            return Outcome(Seen.SEEN_DEAD, {"evidence": evidence}, why=verdict.why)
+        await hands.clock.sleep(PAUSE_S)
+
+
+async def _look(hands: Hands, member: Machine) -> Looks:
+    service, server = hands.service(member), hands.server_of(member)
+    engine, address, port = service.data["engine"], member.data["address"], member.data["port"]
+    witnesses = _witnesses(hands, service, member)
+    timeout_s = hands.probe_timeout_s
+    args = {"address": address, "port": port, "engine": engine, "timeout_s": timeout_s}
+    answers = await asyncio.gather(
+        hands.probe(engine, address, port, timeout_s),
+        _provider_says(hands, server.name),
+        *(hands.look(witness, "probe", args, timeout_s + 0.3) for witness in witnesses),
+        return_exceptions=True,
+    )
+    probes: dict[str, str] = {}
+    for vantage, saw in zip(["controller", *(w.name for w in witnesses)], [answers[0], *answers[2:]], strict=True):
+        if isinstance(saw, str):
+            probes[vantage] = saw
+        elif not isinstance(saw, HerderError) and isinstance(saw, BaseException):
+            raise saw
+    now = hands.clock.monotonic()
+    ages: dict[str, float] = {}
+    for witness in witnesses:
+        track = hands.board.servers.get(hands.server_of(witness).name)
+        heard = track.members.get(witness.name) if track else None
+        if heard is not None and heard.pulse.reading.upstream and heard.pulse.reading.upstream_age_s is not None:
+            ages[witness.name] = heard.pulse.reading.upstream_age_s + (now - heard.heard_at)
+    provider = answers[1] if isinstance(answers[1], bool) else None
+    return Looks(probes, ages, provider, hands.board.silent_for(server.name, now), hands.board.patience(server.name))
+
+
+def _witnesses(hands: Hands, service: Machine, member: Machine) -> list[Machine]:
+    """Members of the service whose servers are known to be well."""
+    others = (hands.get(ident) for ident in service.data["members"] if ident != member.id)
+    return [other for other in others if hands.server_of(other).state == "available"]
+
+
+async def _provider_says(hands: Hands, server: str) -> bool | None:
+    try:
+        return await hands.provider.alive(server)
+    except HerderError:
+        return None

@@ -1,0 +1,1 @@
+"""Adapters of the Store port: PostgreSQL, and memory for simulation."""

@@ -1,0 +1,1 @@
+"""The store that a simulation keeps its log in."""

@@ -1,0 +1,135 @@
+-- Every statement of the PostgreSQL store, by name. Parameters are $1, $2, ... in the order that the comment gives.
+
+-- name: bootstrap
+create schema if not exists herder;
+create table if not exists herder.schema_version (
+    version     integer primary key check (version > 0),
+    name        text not null,
+    checksum    text not null,
+    applied_at  timestamptz not null default clock_timestamp()
+);
+
+-- name: migration_lock
+-- 'herder' in ASCII: two starters take turns; let go at the end of the transaction.
+select pg_advisory_xact_lock(114784820028786);
+
+-- name: has_schema
+select to_regclass('herder.schema_version') is not null;
+
+-- name: applied_migrations
+select version, name, checksum from herder.schema_version order by version;
+
+-- name: record_migration
+-- version, name, checksum
+insert into herder.schema_version (version, name, checksum) values ($1, $2, $3);
+
+-- name: ensure_durable
+-- A server whose default is off acknowledges commits that a crash takes back; any other level is the owner's choice.
+select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off';
+
+-- name: append
+-- shard, seq, epoch, at_ms, body, prev_hash, hash, releases, claims, units, history
+select herder.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
+
+-- name: append_record
+-- shard, seq, epoch, at_ms, body, prev_hash, hash
+select herder.append_record($1, $2, $3, $4, $5, $6, $7);
+
+-- name: make_lease
+-- shard, owner. A lease that has run out already, so that there is a row to lock.
+insert into herder.lease (shard, owner, epoch, until) values ($1, $2, 1, to_timestamp(0)) on conflict (shard) do nothing;
+
+-- name: lock_lease
+-- shard
+select owner, epoch, extract(epoch from until - clock_timestamp())::float8 as left_s, until = to_timestamp(0) as fresh
+from herder.lease where shard = $1 for update;
+
+-- name: take_lease
+-- shard, owner, epoch, seconds
+update herder.lease set owner = $2, epoch = $3, until = clock_timestamp() + make_interval(secs => $4) where shard = $1;
+
+-- name: renew_lease
+-- shard, owner, epoch, seconds
+update herder.lease set until = clock_timestamp() + make_interval(secs => $4)
+where shard = $1 and owner = $2 and epoch = $3
+returning true;
+
+-- name: last_record
+-- shard
+select shard, seq, epoch, at_ms, body, prev_hash, hash from herder.log where shard = $1 order by seq desc limit 1;
+
+-- name: read_record
+-- shard, seq
+select shard, seq, epoch, at_ms, body, prev_hash, hash from herder.log where shard = $1 and seq = $2;
+
+-- name: tail
+-- shard, after_seq, limit
+select shard, seq, epoch, at_ms, body, prev_hash, hash from herder.log
+where shard = $1 and seq > $2 order by seq limit $3;
+
+-- name: save_snapshot
+-- shard, seq, body
+insert into herder.snapshot (shard, seq, body) values ($1, $2, $3)
+on conflict (shard, seq) do update set body = excluded.body, made_at = excluded.made_at;
+
+-- name: drop_old_snapshots
+-- shard. The newest two stay: should the newest not be readable, the one before and a longer tail still are.
+delete from herder.snapshot where shard = $1 and seq not in (
+    select seq from herder.snapshot where shard = $1 order by seq desc limit 2
+);
+
+-- name: latest_snapshot
+-- shard
+select seq, body from herder.snapshot where shard = $1 order by seq desc limit 1;
+
+-- name: delete_units
+-- shard
+delete from herder.unit where shard = $1;
+
+-- name: delete_history
+-- shard
+delete from herder.history where shard = $1;
+
+-- name: units
+-- service or '', kind or ''
+select machine, kind, name, service, state, version, since_ms, deadline_ms, data::text as data from herder.unit
+where ($1 = '' or service = $1) and ($2 = '' or kind = $2) order by shard, machine;
+
+-- name: history
+-- kind or '', limit
+select seq, ordinal, at_ms, machine, kind, name, service, source, event, target, why, actor from (
+    select * from herder.history where $1 = '' or kind = $1
+    order by at_ms desc, shard desc, seq desc, ordinal desc limit $2
+) as newest order by at_ms, shard, seq, ordinal;
+
+-- name: history_of_service
+-- kind or '', limit, service
+select seq, ordinal, at_ms, machine, kind, name, service, source, event, target, why, actor from (
+    select * from herder.history where service = $3 and ($1 = '' or kind = $1)
+    order by at_ms desc, shard desc, seq desc, ordinal desc limit $2
+) as newest order by at_ms, shard, seq, ordinal;
+
+-- name: claims
+-- kind
+select kind, value, machine from herder.claim where kind = $1 order by value collate "C";
+
+-- name: get_secret
+-- name
+select value from herder.secret where name = $1;
+
+-- name: put_secret
+-- name, value
+insert into herder.secret (name, value) values ($1, $2) on conflict (name) do nothing;
+
+-- name: drop_unused_join_tokens
+-- server
+delete from herder.join_token where server = $1 and used_at is null;
+
+-- name: add_join_token
+-- token_hash, server, incarnation
+insert into herder.join_token (token_hash, server, incarnation) values ($1, $2, $3);
+
+-- name: use_join_token
+-- token_hash
+update herder.join_token set used_at = clock_timestamp() where token_hash = $1 and used_at is null
+returning server, incarnation;

@@ -1,0 +1,269 @@
+"""PostgreSQL members: the common suite on each major that is here, and what only PostgreSQL can get wrong."""
+
+import asyncio
+import os
+import shutil
+import signal
+import tempfile
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from herder.drivers import processes
+from herder.drivers.binaries import check_executable, postgres_dir, postgres_dirs
+from herder.drivers.postgres import PostgresDriver, probe
+from herder.drivers.postgres import config as settings
+from herder.drivers.postgres.control import FOREVER, crc32c, fork, parse_history
+from herder.drivers.postgres.probe import verdict
+from herder.drivers.processes import Account
+from herder.model.errors import Environment, InvalidInput, Refused
+from herder.ports.driver import MemberSpec, SyncSet
+from tests.conformance.driver_suite import ALONE, Bench, DriverSuite, free_port, replace_spec, source, until
+
+TEMPLATES = Path(tempfile.gettempdir()) / f"herder-test-templates-{os.geteuid()}"
+"""Kept between runs, as a machine keeps them."""
+
+
+def member(base: Path, slot: int, major: int) -> MemberSpec:
+    return MemberSpec(
+        service="orders", member=f"orders-{slot}", slot=slot, engine="postgres", major=major, address="127.0.0.1",
+        port=free_port(), data_dir=str(base / f"m{slot}" / "data"), memory_mb=256, database="orders", user="app-user",
+        password="it's \\ a \"word\"", admin_password="admin '1' \\", replication_password="repl '2' \\ x",
+        peers=("127.0.0.1",),
+    )  # fmt: skip
+
+
+async def as_user(spec: MemberSpec):
+    return await asyncpg.connect(
+        host=spec.address, port=spec.port, user=spec.user, password=spec.password, database=spec.database
+    )
+
+
+async def write(spec: MemberSpec, key: str) -> None:
+    connection = await as_user(spec)
+    try:
+        await connection.execute("CREATE TABLE IF NOT EXISTS kept (key text PRIMARY KEY)")
+        await connection.execute("INSERT INTO kept VALUES ($1)", key)
+    finally:
+        connection.terminate()
+
+
+async def has(spec: MemberSpec, key: str) -> bool:
+    connection = await as_user(spec)
+    try:
+        return bool(await connection.fetchval("SELECT true FROM kept WHERE key = $1", key))
+    except asyncpg.UndefinedTableError:
+        return False
+    finally:
+        connection.terminate()
+
+
+def spoil(spec: MemberSpec) -> None:
+    (Path(spec.data_dir) / "global" / "pg_control").write_bytes(b"\x01" * 8192)
+
+
+@pytest.fixture(params=[18, 17])
+async def bench(request):
+    base = Path(tempfile.mkdtemp(prefix="herder-pg-"))
+    base.chmod(0o711)
+
+    def fresh() -> PostgresDriver:
+        return PostgresDriver(postgres_dirs(), TEMPLATES, Account.named("nobody"))
+
+    members = [member(base, slot, request.param) for slot in range(3)]
+    made = Bench(fresh(), fresh, members, write, has, probe, sync=True, spoil=spoil)
+    yield made
+    await made.close()
+    shutil.rmtree(base)
+
+
+class TestPostgres(DriverSuite):
+    async def test_a_copy_of_the_template_is_accepted_by_the_engines_own_tool(self, bench: Bench):
+        first = bench.members[0]
+        await bench.driver.create_primary(first, ALONE)
+        told = (await bench.driver.read(first)).system_id
+        await bench.driver.stop(first, fast=True)
+        _, programs = postgres_dir(postgres_dirs(), first.major)
+        said = await processes.run(
+            [str(programs / "pg_controldata"), first.data_dir], account=Account(), cwd=Path("/"), timeout_s=20
+        )
+        assert "warning" not in said.lower()
+        assert told in said
+        nonce = next(line.split()[-1] for line in said.splitlines() if line.startswith("Mock"))
+        assert nonce not in {path.read_text() for path in TEMPLATES.glob("*/nonce")}
+
+    async def test_engines_never_run_as_root(self, bench: Bench):
+        first = bench.members[0]
+        made = await bench.driver.create_primary(first, ALONE)
+        assert Path(f"/proc/{made.pid}").stat().st_uid != 0
+        assert {Path(f"/proc/{pid}").stat().st_uid for pid in await bench.driver.leftovers(first)} != {0}
+
+    async def test_our_users_come_in_from_peers_only_and_with_a_password(self, bench: Bench):
+        first = bench.members[0]
+        await bench.driver.create_primary(first, ALONE)
+        with pytest.raises(asyncpg.InvalidPasswordError):
+            await asyncpg.connect(
+                host=first.address, port=first.port, user="herder", password="wrong", database="postgres"
+            )
+        rules = settings.render_hba(replace_spec(first, address="10.1.2.3", peers=("10.1.2.4",)))
+        assert "host all herder 10.1.2.4/32 scram-sha-256" in rules
+        assert rules.index("host all herder,herder_replication all reject") < rules.index("host all all all")
+
+    async def test_a_busy_backend_of_a_dead_postmaster_is_ended_by_stop(self, bench: Bench):
+        first = bench.members[0]
+        made = await bench.driver.create_primary(first, ALONE)
+        connection = await as_user(first)
+        backend = connection.get_server_pid()
+        busy = asyncio.create_task(connection.execute("DO $$ BEGIN LOOP PERFORM 1; END LOOP; END $$"))
+
+        async def working() -> bool:
+            return processes.cpu_ticks(backend) > 5
+
+        await until(working)
+        os.kill(made.pid, signal.SIGKILL)
+        assert await processes.gone(made.pid, 10)
+        assert backend in await bench.driver.leftovers(first), "it goes on without its postmaster"
+        await bench.driver.stop(first, fast=False)
+        assert await bench.driver.leftovers(first) == []
+        assert processes.started_at(backend) is None
+        await asyncio.gather(busy, return_exceptions=True)
+
+    async def test_a_standby_pledges_with_its_primary_dead(self, bench: Bench):
+        first, second = await bench.pair()
+        await bench.write(first, "a")
+        await bench.arrives(second, "a")
+        await bench.driver.stop(first, fast=False)
+        pledged = await bench.driver.pledge(second)
+        await bench.driver.start(first)
+        position = (await bench.driver.read(first)).position
+        assert position is not None
+        assert pledged.timeline == 1
+        assert (await bench.driver.pledge(second)) == pledged
+        assert second.member not in (await bench.driver.read(first)).streaming
+
+    async def test_a_stopped_standby_that_pledges_is_started_without_a_stream(self, bench: Bench):
+        first, second = await bench.pair()
+        await bench.driver.stop(second, fast=False)
+        await bench.write(first, "a")
+        await bench.driver.pledge(second)
+        assert (await bench.driver.read(second)).alive
+        assert not await bench.has(second, "a")
+
+    async def test_a_failover_of_three_moves_the_other_standby_along(self, bench: Bench):
+        first, second = await bench.pair()
+        third = bench.members[2]
+        await bench.driver.create_standby(third, source(first))
+        await bench.driver.set_sync(first, SyncSet(1, (second.member, third.member)))
+        await bench.write(first, "a")
+        os.kill((await bench.driver.read(first)).pid, signal.SIGKILL)
+        pledges = {spec.member: await bench.driver.pledge(spec) for spec in (second, third)}
+        winner, other = (second, third) if pledges[second.member] >= pledges[third.member] else (third, second)
+        promoted = await bench.driver.promote(winner, SyncSet(1, (other.member, first.member)))
+        assert promoted.timeline == 2
+        await bench.driver.follow(other, source(winner))
+        await bench.write(winner, "b")
+        await bench.arrives(other, "b")
+        assert await bench.has(winner, "a")
+        await bench.driver.stop(first, fast=False)
+        assert await bench.driver.rejoin(first, source(winner)) in {"rewound", "followed"}
+        await bench.arrives(first, "b")
+
+    async def test_a_clean_switchover_needs_no_rewind(self, bench: Bench):
+        first, second = await bench.pair()
+        await bench.write(first, "a")
+        await bench.driver.stop(first, fast=True)
+        await bench.driver.pledge(second)
+        await bench.driver.promote(second, ALONE)
+        assert await bench.has(second, "a")
+        assert await bench.driver.rejoin(first, source(second)) == "followed"
+
+    @pytest.mark.parametrize("step", ["keeping", "rewinding", "copying"])
+    async def test_a_rejoin_that_was_killed_is_taken_up_again(self, bench: Bench, step: str):
+        first, second = await bench.pair()
+        await bench.driver.stop(first, fast=False)
+        await bench.driver.promote(second, ALONE)
+        await bench.write(second, "b")
+        Path(first.data_dir + ".rejoin.json").write_text(f'{{"step":"{step}"}}\n')
+        Path(first.data_dir + ".new").mkdir()
+        if step == "copying":  # between the two renames there is no data in place
+            Path(first.data_dir).rename(first.data_dir + ".old")
+        elif step == "rewinding":
+            with pytest.raises(Refused):
+                await bench.driver.start(first)
+        assert await bench.driver.rejoin(first, source(second)) in {"rewound", "copied"}
+        await bench.arrives(first, "b")
+        left = {path.name for path in Path(first.data_dir).parent.iterdir()}
+        assert not left & {"data.new", "data.old", "data.rejoin.json"}
+
+    async def test_a_primary_of_another_cluster_is_not_rejoined_to(self, bench: Bench):
+        first, second = bench.members[:2]
+        await bench.driver.create_primary(first, ALONE)
+        await bench.driver.create_primary(second, ALONE)
+        await bench.driver.stop(first, fast=True)
+        with pytest.raises(Refused, match="another cluster"):
+            await bench.driver.rejoin(first, source(second))
+
+    async def test_k_may_change_and_commits_go_by_the_new_one(self, bench: Bench):
+        first, second = await bench.pair()
+        third = bench.members[2]
+        await bench.driver.create_standby(third, source(first))
+        both = (second.member, third.member)
+        await bench.driver.set_sync(first, SyncSet(1, both))
+        await bench.driver.set_sync(first, SyncSet(2, both))
+        await bench.write(first, "a")
+        await bench.driver.pledge(third)
+        held = asyncio.create_task(bench.write(first, "b"))
+        done, _ = await asyncio.wait({held}, timeout=0.5)
+        assert not done
+        await bench.driver.set_sync(first, SyncSet(1, (second.member,)))
+        await held
+
+    async def test_a_start_that_fails_says_the_engines_own_reason(self, bench: Bench):
+        first = bench.members[0]
+        await bench.driver.create_primary(first, ALONE)
+        await bench.driver.stop(first, fast=True)
+        spoil(first)
+        with pytest.raises(Environment, match=r"FATAL|PANIC"):
+            await bench.driver.start(first)
+
+
+def test_a_checksum_is_castagnolis():
+    assert crc32c(b"123456789") == 0xE3069283  # the check value of RFC 3720's CRC32C
+
+
+def test_two_histories_part_where_the_first_of_them_left_the_last_shared_timeline():
+    ours = parse_history("", 1)
+    theirs = parse_history("1\t0/3000148\tno recovery target specified\n", 2)
+    assert fork(ours, theirs) == 0x3000148
+    assert fork(theirs, parse_history("1\t0/3000100\tno reason\n", 3)) == 0x3000100
+    assert fork(theirs, theirs) == FOREVER
+
+
+@pytest.mark.parametrize("sync", [SyncSet(), SyncSet(1, ("orders-1", "orders-2")), SyncSet(2, ('a"b', "c'd"))])
+def test_a_sync_set_reads_back_as_it_was_written(sync: SyncSet):
+    value = settings.render_sync(sync).partition("= '")[2].partition("'  #")[0].replace("''", "'")
+    assert settings.parse_sync(value) == sync
+
+
+def test_a_sync_set_of_nobody_is_refused_rather_than_made_asynchronous():
+    with pytest.raises(InvalidInput):
+        settings.render_sync(SyncSet(1, ()))
+
+
+def test_a_server_that_cannot_serve_now_is_told_from_one_that_refuses_us():
+    assert verdict(b"E\0\0\0\x10SFATAL\0VFATAL\0C57P03\0Mstarting\0\0") == "starting"
+    assert verdict(b"E\0\0\0\x10SFATAL\0VFATAL\0C28000\0Mno entry\0\0") == "serving"
+    assert verdict(b"R\0\0\0\x17\0\0\0\nSCRAM-SHA-256\0\0") == "serving"
+
+
+def test_a_directory_that_blocks_the_engine_user_is_named(tmp_path: Path):
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    program = closed / "postgres"
+    program.write_text("")
+    program.chmod(0o755)
+    tmp_path.chmod(0o755)
+    with pytest.raises(Environment, match=r"may not pass") as caught:
+        check_executable(program, 54321, 54321)
+    assert "chmod o+x" in caught.value.hint
