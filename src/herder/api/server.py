@@ -134,10 +134,14 @@ def _bind_tcp(listen: str) -> socket.socket:
         raise InvalidInput(f"'{listen}' is not HOST:PORT", "like 127.0.0.1:8080")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0]
-        bound = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise Environment(f"cannot listen on {listen}: {error.strerror}", "name an address of this machine") from None
+    bound = socket.socket(family, kind, protocol)
+    try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
     except OSError as error:
+        bound.close()
         taken = error.errno == errno.EADDRINUSE
         why = "the port is taken" if taken else error.strerror
         raise Environment(f"cannot listen on {listen}: {why}", "choose another with --listen (HERDER_LISTEN)") from None

@@ -12,6 +12,12 @@ from herder.cli.client import Client
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+ROOMY_COLUMNS = 120
+"""From here on a move has room for its event and its actor."""
+
+DEEPEST = 8
+"""Steps that a cause moves in; a longer chain goes on straight down, or it would leave the screen."""
+
 MaybeName = Annotated[str, typer.Argument(metavar="[NAME]", help="A service; everything when left out.")]
 
 
@@ -26,7 +32,8 @@ def events(
     if as_json:
         say.as_json(moves)
         return
-    say.console().print(events_view(moves))
+    screen = say.console()
+    screen.print(events_view(moves, screen.width))
 
 
 def explain(name: options.Name, path: options.Dir = "", as_json: options.Json = False) -> None:
@@ -39,24 +46,23 @@ def explain(name: options.Name, path: options.Dir = "", as_json: options.Json = 
     say.console().print(explain_view(told))
 
 
-def events_view(moves: list[dict[str, Any]]) -> RenderableType:
-    """One line a move. A move that stays in its state shows no arrow."""
+def events_view(moves: list[dict[str, Any]], width: int = say.WIDTH_WHEN_PIPED) -> RenderableType:
+    """One line a move; its event and who did it where there is room. A move that stays in its state shows no arrow."""
     from rich.text import Text
 
     if not moves:
         return Text("Nothing has happened yet.", style="dim")
-    table = say.table("time", "what", "move", "event", "why", "who")
+    table = say.table("time", "what", "move", "why")
     for move in moves:
         target = (str(move["target"]), say.STYLE.get(move["target"], ""))
         came = move["source"] not in {move["target"], "absent", ""}
-        arrow = Text.assemble((f"{move['source']} → ", "dim"), target) if came else Text.assemble(target)
         table.add_row(
             Text(say.clock(move["at_ms"]), style="dim"),
             Text.assemble((f"{move['kind']} ", "dim"), str(move["name"])),
-            arrow,
-            Text(str(move["event"]), style="dim"),
-            Text(str(move["why"])),
-            Text(str(move["actor"]), style="dim"),
+            Text.assemble((f"{move['source']} → ", "dim"), target) if came else Text.assemble(target),
+            Text.assemble(
+                str(move["why"]), (f"  {move['event']} · {move['actor']}" if width >= ROOMY_COLUMNS else "", "dim")
+            ),
         )
     return table
 
@@ -69,6 +75,6 @@ def explain_view(told: dict[str, Any]) -> RenderableType:
     for depth, link in enumerate(told["chain"]):
         when = f"{say.clock(link['at_ms'])}  " if link["at_ms"] else ""
         source = f"  [{link['source']}]" if link["source"] else ""
-        indent = "   " * depth
+        indent = "  " * min(depth, DEEPEST)
         lines.append(Text.assemble((f"{indent}└─ ", "dim"), (when, "dim"), str(link["text"]), (source, "dim")))
     return Text("\n").join(lines)

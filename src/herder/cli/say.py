@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 WIDTH_WHEN_PIPED = 240
 """Columns. Nothing is cut off in what a pipe or a file gets."""
 
+WRAPS = frozenset({"why", "waits for", "being done", "text", "value", "from", "doing"})
+"""Columns of prose; all others are read down and must not break."""
+
 STYLE = {
     "available": "green",
     "uncertain": "yellow",
@@ -79,9 +82,11 @@ def table(*headings: str, right: tuple[str, ...] = ()) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    made = Table(box=SIMPLE_HEAD, header_style="dim", show_edge=False, pad_edge=False, padding=(0, 2, 0, 0))
+    made = Table(box=SIMPLE_HEAD, header_style="dim", show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for heading in headings:
-        made.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
+        made.add_column(
+            heading, justify="right" if heading in right else "left", overflow="fold", no_wrap=heading not in WRAPS
+        )
     return made
 
 
@@ -107,7 +112,7 @@ def clock(at_ms: int) -> str:
     at = datetime.fromtimestamp(at_ms / 1000).astimezone()
     today = datetime.now().astimezone().date()
     text = f"{at:%H:%M:%S}.{at_ms % 1000:03d}"
-    return text if at.date() == today else f"{at:%Y-%m-%d} {text}"
+    return text if at.date() == today else f"{at:%m-%d} {text}"
 
 
 def size(count: int | None) -> str:

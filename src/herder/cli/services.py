@@ -30,7 +30,8 @@ def show(name: options.Name, path: options.Dir = "", as_json: options.Json = Fal
         return
     from herder.cli.views import service_view
 
-    say.console().print(service_view(service))
+    screen = say.console()
+    screen.print(service_view(service, screen.width))
 
 
 def wait(

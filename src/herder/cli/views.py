@@ -14,6 +14,9 @@ from herder.cli import say
 
 Facts = dict[str, Any]
 
+ROOMY_COLUMNS = 96
+"""From here on a member's whole row fits."""
+
 
 def services_view(services: list[Facts]) -> RenderableType:
     """`herder list`."""
@@ -32,7 +35,7 @@ def services_view(services: list[Facts]) -> RenderableType:
     return table
 
 
-def service_view(service: Facts) -> RenderableType:
+def service_view(service: Facts, width: int = say.WIDTH_WHEN_PIPED) -> RenderableType:
     """`herder show`: a panel of what the service is, and a table of its members. Passwords are left out."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim")
@@ -49,30 +52,39 @@ def service_view(service: Facts) -> RenderableType:
         grid.add_row("voters", Text(", ".join(service["voters"])))
     title = Text.assemble((service["name"], "bold"), (f"  {service['engine']} · {service['plan']}", "dim"))
     panel = Panel(grid, title=title, title_align="left", border_style="dim", expand=False, padding=(1, 2))
-    return Group(panel, Padding(_members(service["members"]), (1, 0, 0, 2)))
+    return Group(panel, Padding(_members(service["members"], narrow=width < ROOMY_COLUMNS), (1, 0, 0, 2)))
 
 
-def _members(members: list[Facts]) -> RenderableType:
+def _members(members: list[Facts], *, narrow: bool) -> RenderableType:
+    """The primary first. narrow: without pid, timeline and server, so that an 80-column terminal breaks no line."""
     if not members:
         return Text("no members yet", style="dim")
-    table = say.table(
-        "member", "role", "state", "server", "address", "pid", "tl", "lsn", "lag", "voter", right=("pid", "lag", "tl")
-    )
+    left_out = {"pid", "tl", "server"} if narrow else set()
+    headings = [name for name in _MEMBER_COLUMNS if name not in left_out]
+    table = say.table(*headings, right=("pid", "tl", "lag"))
     for member in sorted(members, key=lambda member: (member["role"] != "primary", member["id"])):
-        leads = member["role"] == "primary"
-        table.add_row(
-            Text(str(member["id"]), style="bold" if leads else ""),
-            Text(member["role"] or "-", style="bold" if leads else ""),
-            say.state(member["state"]),
-            str(member["server"]),
-            f"{member['address']}:{member['port']}",
-            str(member["pid"] or "-"),
-            _or_dash(member["timeline"]),
-            _or_dash(member["lsn"]),
-            "-" if leads else say.size(member["lag_bytes"]),
-            Text("✓", style="green") if member["voter"] else "",
-        )
+        cells = _member_cells(member)
+        table.add_row(*(cells[name] for name in headings))
     return table
+
+
+_MEMBER_COLUMNS = ("member", "role", "state", "server", "address", "pid", "tl", "lsn", "lag", "voter")
+
+
+def _member_cells(member: Facts) -> dict[str, RenderableType]:
+    leads = member["role"] == "primary"
+    return {
+        "member": Text(str(member["id"]), style="bold" if leads else ""),
+        "role": Text(member["role"] or "-", style="bold" if leads else ""),
+        "state": say.state(member["state"]),
+        "server": str(member["server"]),
+        "address": f"{member['address']}:{member['port']}",
+        "pid": str(member["pid"] or "-"),
+        "tl": _or_dash(member["timeline"]),
+        "lsn": _or_dash(member["lsn"]),
+        "lag": "-" if leads else say.size(member["lag_bytes"]),
+        "voter": Text("✓", style="green") if member["voter"] else "",
+    }
 
 
 def servers_view(servers: list[Facts]) -> RenderableType:
@@ -103,29 +115,32 @@ def status_view(status: Facts) -> RenderableType:
     else:
         noun = "thing is" if len(not_well) == 1 else "things are"
         parts.append(Text(f"● {len(not_well)} {noun} not well", style="bold red"))
-        parts.append(Padding(_not_well(not_well), (1, 0, 1, 0)))
+        parts.append(Padding(_not_well(not_well), (1, 0, 1, 2)))
     if status.get("us"):
         parts.append(Text(f"  ourselves: {in_words(status['us'])}", style="yellow"))
     if pages:
         noun = "page is" if pages == 1 else "pages are"
         parts.append(Text(f"  {pages} {noun} open: herder pages", style="yellow"))
+    if status.get("refused_frames"):
+        parts.append(Text(f"  frames refused: {in_words(status['refused_frames'])}", style="yellow"))
     parts.append(Text(f"  {_counts(status['state_counts'])}", style="dim"))
     parts.append(Text(f"  controller: {in_words(status['controller'])}", style="dim"))
     return Group(*parts)
 
 
 def _not_well(rows: list[Facts]) -> RenderableType:
-    table = say.table("what", "state", "for", "why", "being done", "waits for", right=("for",))
+    """A block each, services first, the longest ill first: sentences side by side in columns are hard to read at night."""
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
     for row in sorted(rows, key=lambda row: (row["kind"] != "service", row["since_ms"])):
-        table.add_row(
-            Text.assemble((f"{row['kind']} ", "dim"), (str(row["name"]), "bold")),
-            say.state(row["state"]),
-            say.lasted(row["since_ms"]),
-            row["why"] or "",
-            Text(row["doing"] or "nothing", style="cyan" if row["doing"] else "dim"),
-            row["waits_for"] or "-",
-        )
-    return table
+        head = Text.assemble((f"{row['name']}  ", "bold"), say.state(row["state"]))
+        grid.add_row(row["kind"], Text.assemble(head, (f"  for {say.lasted(row['since_ms'])}", "dim")))
+        if row["why"]:
+            grid.add_row("  why", Text(row["why"]))
+        grid.add_row("  being done", Text(row["doing"] or "nothing", style="cyan" if row["doing"] else "dim"))
+        grid.add_row("  waits for", Text(row["waits_for"] or "-"))
+    return grid
 
 
 def _open_pages(pages: Any) -> int:
@@ -149,11 +164,11 @@ def _counts(counts: Facts) -> str:
 
 
 def in_words(value: Any) -> str:
-    """A mapping as 'name value, name value'; a text as it is."""
+    """A mapping as 'name value, name value', leaving out what is none, no or zero; a text as it is."""
     if not isinstance(value, dict):
         return str(value)
     return ", ".join(
-        f"{key.replace('_', ' ')} {_word(item)}" for key, item in value.items() if item not in (None, "", [], {})
+        f"{key.replace('_', ' ')} {_word(item)}" for key, item in value.items() if item not in (None, "", 0, [], {})
     )
 
 
@@ -180,8 +195,11 @@ def facts_view(rows: list[Facts], nothing: str) -> RenderableType:
     return table
 
 
+_BYTES = {"rss_kb": 1024, "disk_free": 1, "lag_bytes": 1}
+
+
 def _heading(name: str) -> str:
-    return name.removesuffix("_ms").replace("_", " ")
+    return name.removesuffix("_ms").removesuffix("_kb").removesuffix("_s").replace("_", " ")
 
 
 def _cell(name: str, value: Any) -> RenderableType:
@@ -191,4 +209,8 @@ def _cell(name: str, value: Any) -> RenderableType:
         return Text(say.clock(int(value or 0)), style="dim")
     if isinstance(value, dict):
         return in_words(value)
+    if isinstance(value, int) and name in _BYTES:
+        return say.size(value * _BYTES[name])
+    if name.endswith("_s") and isinstance(value, int | float):
+        return f"{value:.1f} s"
     return "-" if value in (None, "") else _word(value)

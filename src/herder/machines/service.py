@@ -50,6 +50,11 @@ def failed(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
             "failed_playbook": brought["sender"]}  # fmt: skip
 
 
+def well(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
+    """Whatever failed before, it serves: the next trouble is a new one and is met at once."""
+    return {"retry_ms": 0, "failed_playbook": 0}
+
+
 def allowed(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
     """A person gave it its budget back."""
     return {"failovers": [], "retry_ms": 0}
@@ -92,7 +97,8 @@ SERVICE = Table(
         Row("available", "primary_uncertain", "uncertain", why="its primary's health is not known"),
         *from_each(("available", "uncertain", "restart"), "primary_unavailable", "unavailable",
                    why="its primary is known not to serve"),
-        *from_each(("uncertain", "unavailable", "restart", "upgrading"), "primary_well", "available", why="its primary serves"),
+        *from_each(("uncertain", "unavailable", "restart", "upgrading"), "primary_well", "available", update=well,
+                   why="its primary serves"),
         # playbooks
         *from_each(_LIVE, "failover_began", "unavailable", update=began, why="a failover holds it"),
         *from_each(("available", "uncertain"), "switchover_began", "upgrading", update=began, why="a planned move of its primary"),

@@ -68,7 +68,9 @@ class Board:
             self.refused["out_of_order"] += 1
             return False
         if pulse.life == track.life:
-            track.rhythm = track.rhythm.after(now - track.heard_at)
+            # an outage is not its rhythm: what was longer than its patience counts as just that
+            gap_s = min(now - track.heard_at, track.rhythm.patience_s(self.limits))
+            track.rhythm = track.rhythm.after(gap_s)
         track.heard_at, track.life, track.seq = now, pulse.life, pulse.seq
         track.agent_pid, track.rss_kb, track.disk_free = pulse.agent_pid, pulse.rss_kb, pulse.disk_free
         track.frames += 1

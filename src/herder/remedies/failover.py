@@ -84,10 +84,14 @@ async def collect_pledges(hands: Hands, work: Machine) -> Outcome:
     evidence = {names[ident]: f"{at.timeline}:{format_lsn(at.lsn)}" for ident, at in pledges.items()}
     evidence |= {names[ident]: error.message for ident, error in errors.items()}
     if isinstance(elected, Short):
-        missing = ", ".join(hands.get(ident).name for ident in elected.missing)
+        missing = ", ".join(f"{names.get(ident, ident)} ({_reason(errors.get(ident))})" for ident in elected.missing)
         why = f"{elected.had} of {elected.needed} pledges needed; missing: {missing or 'all'}"
         return Outcome(Pledged.SHORT, {"pledges": evidence}, why=why)
     return _within_bound(hands, work, elected, evidence)
+
+
+def _reason(error: HerderError | None) -> str:
+    return error.message if error is not None else "of another history"
 
 
 async def _pledge(hands: Hands, work: Machine, ident: int) -> Position:

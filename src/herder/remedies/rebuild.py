@@ -15,6 +15,7 @@ from herder.remedies.hands import Hands, JobFailed, JobRefused
 PLACE_S = 50.0
 CATCH_UP_S = 300.0
 CLOSE_BYTES = 16 * 1024**2
+ENROL_TRIES = 3
 
 
 class Placed(StrEnum):
@@ -91,12 +92,23 @@ async def await_catch_up(hands: Hands, work: Machine) -> Outcome:
 
 
 async def load_sync_set(hands: Hands, work: Machine) -> Outcome:
-    """The log has it as a voter already; put all voters in force on the primary."""
-    service = hands.service(work)
-    primary = hands.get(service.data["primary"])
-    sync = hands.sync_set(service, [ident for ident in service.data["voters"] if ident != primary.id])
-    try:
-        await hands.ask(work, primary, "set_sync", {"sync": msgspec.to_builtins(sync)})
-    except (JobFailed, JobRefused) as error:
-        return Outcome(Enrolled.FAILED, why=error.message)
-    return Outcome(Enrolled.ENROLLED, {}, why=f"ANY {sync.k} of {', '.join(sync.members)}")
+    """The log has it as a voter already; put all voters in force on the primary.
+
+    Two rebuilds may do this at once: the later one's set holds both, and the earlier one's job gives way to it. So what
+    counts is what the primary says is in force.
+    """
+    member = hands.get(work.data["member"])
+    why = ""
+    for attempt in range(ENROL_TRIES):
+        service = hands.service(work)
+        primary = hands.get(service.data["primary"])
+        sync = hands.sync_set(service, [ident for ident in service.data["voters"] if ident != primary.id])
+        try:
+            await hands.ask(work, primary, "set_sync", {"sync": msgspec.to_builtins(sync)}, tag=f".{attempt}")
+        except (JobFailed, JobRefused) as error:
+            why = error.message
+        in_force = (await hands.read(primary)).sync
+        if in_force is not None and member.name in in_force.members:
+            return Outcome(Enrolled.ENROLLED, {}, why=f"ANY {in_force.k} of {', '.join(in_force.members)}")
+        await hands.clock.sleep(0.2)
+    return Outcome(Enrolled.FAILED, why=why or f"{member.name} is not in the sync set in force")

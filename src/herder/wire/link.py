@@ -51,6 +51,7 @@ class Link:
         self._on_up = on_up
         self._subscriptions: list[tuple[str, str, OnMessage]] = []
         self._client: Client | None = None
+        self._opening: Client | None = None  # connected, its subscriptions perhaps still being made
         self._up = asyncio.Event()
         self._down = asyncio.Event()
         self._down.set()
@@ -85,11 +86,11 @@ class Link:
     async def subscribe(self, subject: str, on_message: OnMessage, *, queue: str = "") -> None:
         """Subscribe now and after every reconnect."""
         self._subscriptions.append((subject, queue, on_message))
-        client = self.client
-        if client is not None:
+        client = self._opening
+        if client is not None and client.is_connected:
             await self._subscribe(client, subject, queue, on_message)
             with contextlib.suppress(nats.errors.Error, TimeoutError, OSError):
-                await client.flush(CONNECT_TIMEOUT_S)  # so that a publisher right after this is heard
+                await _barrier(client)  # so that whoever speaks right after this is heard
 
     async def request(self, subject: str, data: bytes, timeout_s: float) -> bytes:
         """Ask and wait for one answer. Raises Unreachable: at once when nobody listens or the link breaks."""
@@ -144,7 +145,7 @@ class Link:
                 # nats-py raises bare exceptions on odd server answers; a link that stops here would never come back.
                 log.exception("nats link %s", self._name)
             finally:
-                self._client = None
+                self._client = self._opening = None
                 self._down.set()
                 await _close(client)
             await asyncio.sleep(wait_s * (0.5 + random.random()))  # noqa: S311 (jitter, not a secret)
@@ -172,9 +173,11 @@ class Link:
             signature_cb=self._user.sign,
             inbox_prefix=self._inbox_prefix,
         )
-        for subject, queue, on_message in self._subscriptions:
+        # From here on `subscribe` makes its own; what it was given before stands in this copy. Nothing falls between.
+        self._opening = client
+        for subject, queue, on_message in list(self._subscriptions):
             await self._subscribe(client, subject, queue, on_message)
-        await client.flush(CONNECT_TIMEOUT_S)
+        await _barrier(client)
 
     async def _subscribe(self, client: Client, subject: str, queue: str, on_message: OnMessage) -> None:
         await client.subscribe(
@@ -193,6 +196,16 @@ class Link:
         if text != self.last_error:  # once for each new reason, not ten times a second
             log.warning("nats link %s: %s", self._name, text)
         self.last_error = text
+
+
+async def _barrier(client: Client) -> None:
+    """Return when the server has taken what was sent before.
+
+    Twice, because nats-py writes flush's PING to the socket at once while a SUB still waits for its flusher task: one
+    flush is overtaken (seen as "nobody listens" in 1 of 40 runs). By the first PONG the flusher has run.
+    """
+    await client.flush(CONNECT_TIMEOUT_S)
+    await client.flush(CONNECT_TIMEOUT_S)
 
 
 async def _until_over(client: Client, ended: asyncio.Event) -> None:

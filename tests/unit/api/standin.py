@@ -114,6 +114,7 @@ class StandIn:
     async def watch_url(self, name: str) -> Any:
         while True:
             yield await self.changes.get()
+            self.changes.task_done()
 
     async def servers(self) -> list[dict[str, Any]]:
         return [

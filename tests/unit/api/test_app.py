@@ -128,8 +128,7 @@ async def test_watch_url_streams_a_line_for_each_change_and_ends_with_the_contro
         control.changes.put_nowait({"url": "u", "read_url": "r", "primary": primary, "at_ms": 1})
     streamed = asyncio.ensure_future(http.get("/v1/services/orders/watch-url"))
     async with asyncio.timeout(5):
-        while not control.changes.empty():
-            await asyncio.sleep(0)
+        await control.changes.join()
         closing.set()
         lines = (await streamed).text.splitlines()
     assert [json.loads(line)["primary"] for line in lines] == ["orders-1", "orders-2"]

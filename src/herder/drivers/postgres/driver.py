@@ -57,6 +57,9 @@ class PostgresDriver:
         self._template_dir = template_dir
         self._account = account
         self._sessions = Sessions()
+        # looks have a connection of their own: one that is slow or times out must not end an action's (a pledge's)
+        self._looks = Sessions()
+        self._looking: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     def _programs(self, spec: MemberSpec) -> tuple[int, Path]:
@@ -195,14 +198,14 @@ class PostgresDriver:
         paths = Layout.of(spec)
         try:
             pid = lifecycle.postmaster(paths)
-            async with asyncio.timeout(READ_TIMEOUT_S):
+            async with asyncio.timeout(READ_TIMEOUT_S), self._looking[spec.data_dir]:
                 try:
-                    return await look(await self._sessions.get(spec), pid or 0)
+                    return await look(await self._looks.get(spec), pid or 0)
                 except (ConnectionError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError,
                         asyncpg.AdminShutdownError, asyncpg.CrashShutdownError):  # fmt: skip
-                    return await look(await self._sessions.get(spec, fresh=True), pid or 0)
+                    return await look(await self._looks.get(spec, fresh=True), pid or 0)
         except BROKEN as error:
-            self._sessions.drop(spec)
+            self._looks.drop(spec)
             pid = lifecycle.postmaster(paths)
             said = last_words(paths.log)
             if isinstance(error, TimeoutError):
@@ -344,3 +347,4 @@ class PostgresDriver:
     async def close(self) -> None:
         """Let go of connections; engines keep running."""
         await self._sessions.close()
+        await self._looks.close()

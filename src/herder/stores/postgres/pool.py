@@ -18,6 +18,9 @@ POOL_SIZE = 8
 CLOSE_S = 5.0
 """Seconds that `close` waits for a connection's farewell."""
 
+SERVER_SHARE = 0.8
+"""Of a statement's time: what is left is for the answer's way back."""
+
 HINT = "look at the PostgreSQL that keeps herder's state (HERDER_DATABASE_URL, or its own under the data directory)"
 
 _LOST = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.InternalClientError)
@@ -32,6 +35,9 @@ _NO_ROOM = "53"
 
 _READ_ONLY = "25006"
 """The server became a standby under us."""
+
+_TOO_SLOW = "57014"
+"""statement_timeout: rolled back, for certain. (In a wait for a standby it is a warning, and the commit stands.)"""
 
 
 def is_lost(error: BaseException) -> bool:
@@ -48,7 +54,7 @@ def is_refused(error: BaseException) -> bool:
     if not isinstance(error, asyncpg.PostgresError):
         return False
     state = error.sqlstate or ""
-    return state.startswith(_NO_ROOM) or state == _READ_ONLY
+    return state.startswith(_NO_ROOM) or state in {_READ_ONLY, _TOO_SLOW}
 
 
 def unreachable(error: BaseException) -> Unreachable:
@@ -76,7 +82,13 @@ class Pool:
             "max_cached_statement_lifetime": 0,
             # Of several hosts, the primary; and no standby that would refuse the first write.
             "target_session_attrs": "read-write",
-            "server_settings": {"application_name": "herder", "idle_in_transaction_session_timeout": "10s"},
+            "server_settings": {
+                "application_name": "herder",
+                "idle_in_transaction_session_timeout": "10s",
+                # The server gives up before the client does: then the answer is a certain one. It also bounds how long
+                # a commit that nobody waits for any more may still be under way.
+                "statement_timeout": str(round(timeout_s * 1000 * SERVER_SHARE)),
+            },
         } | options
         self._slots = asyncio.Semaphore(POOL_SIZE)
         self._idle: list[Any] = []

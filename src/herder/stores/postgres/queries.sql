@@ -27,6 +27,10 @@ insert into herder.schema_version (version, name, checksum) values ($1, $2, $3);
 -- A server whose default is off acknowledges commits that a crash takes back; any other level is the owner's choice.
 select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off';
 
+-- name: take_your_time
+-- Of this transaction: a migration or a rebuild may take minutes.
+set local statement_timeout = 0;
+
 -- name: append
 -- shard, seq, epoch, at_ms, body, prev_hash, hash, releases, claims, units, history
 select herder.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);

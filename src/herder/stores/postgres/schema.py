@@ -60,6 +60,7 @@ async def _apply_next(connection: Any, migrations: tuple[Migration, ...]) -> boo
     starter that had to wait sees what the other one did.
     """
     async with connection.transaction():
+        await connection.execute(QUERIES["take_your_time"])
         await connection.execute(QUERIES["migration_lock"], timeout=MIGRATE_S)
         applied = []
         if await connection.fetchval(QUERIES["has_schema"]):

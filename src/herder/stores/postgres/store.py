@@ -105,7 +105,12 @@ class PostgresStore:
         return bool(await self._fetchval("renew_lease", shard, owner, epoch, ttl_s))
 
     async def append(self, batch: Batch) -> None:
-        """One round trip. A cancelled append is an unknown one too: the caller reads the row."""
+        """One round trip. Raises Unreachable when nothing was written for certain.
+
+        After CommitUnknown (or a cancellation) the record may be there, or still arrive: a frozen server commits what it
+        had received when it thaws. `read` that finds nothing proves nothing; what does is the same batch appended again,
+        which is written or collides, with itself or with the record that shut it out.
+        """
         rows.prepare(batch)
         values = (
             *_record_values(batch.record),
@@ -149,6 +154,7 @@ class PostgresStore:
 
         async def rebuild(connection: Any) -> None:
             async with connection.transaction():
+                await connection.execute(QUERIES["take_your_time"])
                 await connection.execute(QUERIES["delete_units"], shard, timeout=REBUILD_S)
                 await connection.execute(QUERIES["delete_history"], shard, timeout=REBUILD_S)
                 for table, columns, records in (
