@@ -224,7 +224,9 @@ async def test_the_newest_snapshot_is_found_whatever_the_order(store):
 async def test_units_are_kept_as_they_end(store):
     first = batch(None, units=(unit(1), unit(2), unit(1, state="uncertain", version=2)))
     await store.append(first)
-    await store.append(batch(first.record, units=(unit(2, state="retired", version=3, data={"deep": {"x": [1, 2.5]}}),)))
+    await store.append(
+        batch(first.record, units=(unit(2, state="retired", version=3, data={"deep": {"x": [1, 2.5]}}),))
+    )
     assert await store.units() == [
         unit(1, state="uncertain", version=2),
         unit(2, state="retired", version=3, data={"deep": {"x": [1, 2.5]}}),

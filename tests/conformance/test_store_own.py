@@ -117,13 +117,19 @@ def start_in_child(directory, programs):
 
 
 async def test_an_initdb_that_was_killed_half_way_is_done_again(short_directory):
-    half = 'mkdir -p "$2/base" && echo 18 > "$2/PG_VERSION" && kill -9 $PPID; exec sleep 1000'
+    signpost = short_directory / "half way"
+    os.mkfifo(signpost)
+    signpost.chmod(0o666)
+    half = f'mkdir "$2/base" && echo 18 > "$2/PG_VERSION" && echo > "{signpost}" && read never < "{signpost}"'
     child = multiprocessing.get_context("spawn").Process(
         target=start_in_child, args=(short_directory, programs_in(short_directory, initdb=half))
     )
     child.start()
+    async with asyncio.timeout(WAIT_S):
+        await asyncio.to_thread(signpost.read_text)
+    child.kill()
     await asyncio.to_thread(child.join, WAIT_S)
-    assert child.exitcode == -signal.SIGKILL
+    assert list(processes._standing_in(short_directory / "store")), "initdb goes on without us"
     assert (short_directory / "store/data.new/base").is_dir()
     assert not (short_directory / "store/data").exists()
     server = own_postgres_in(short_directory)

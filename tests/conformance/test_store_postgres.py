@@ -161,7 +161,12 @@ async def test_a_store_that_was_killed_and_came_back_is_used_on(own_postgres, po
 
 async def test_nothing_there_is_unreachable_and_says_where_to_look(short_directory):
     store = PostgresStore(host=str(short_directory), user="herder", database="postgres")
-    for call in (store.read(0, 1), store.append(batch(None)), store.take_over(0, "one", 1.0, takeover), store.migrate()):
+    for call in (
+        store.read(0, 1),
+        store.append(batch(None)),
+        store.take_over(0, "one", 1.0, takeover),
+        store.migrate(),
+    ):
         with pytest.raises(Unreachable) as caught:
             await call
         assert "HERDER_DATABASE_URL" in caught.value.hint
@@ -238,7 +243,10 @@ async def test_migrations_replayed_make_the_same_schema_however_they_are_started
 
 
 async def test_a_migration_that_fails_leaves_the_version_before(database):
-    broken = (*schema.known(), schema.Migration(len(schema.known()) + 1, "broken", "create table herder.x (); nonsense"))
+    broken = (
+        *schema.known(),
+        schema.Migration(len(schema.known()) + 1, "broken", "create table herder.x (); nonsense"),
+    )
     async with connected(database) as connection:
         with pytest.raises(asyncpg.PostgresSyntaxError):
             await schema.migrate(connection, broken)

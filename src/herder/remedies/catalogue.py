@@ -76,21 +76,21 @@ class Catalogue:
             return _give_way(active)
         if _too_early(draft, service):
             return []
-        server = draft.get(primary.data["server"])
+        server_up = _server_up(draft, primary)
         standbys = [member for member in _others(draft, service) if member.state in ("available", "uncertain")]
         choice = choose(
-            sync=service.data["sync"], standbys=len(standbys), server_up=server.state == "available",
+            sync=service.data["sync"], standbys=len(standbys), server_up=server_up,
             restart_failed=_failed_kind(draft, service) == "restart",
         )  # fmt: skip
         if choice.playbook == "failover" and not self._budget_left(draft, service):
             if not _page_open(draft, service, "failover_blocked"):
                 why = f"{self.failovers_per_hour} automatic failover(s) within the hour: blocked until a person allows it"
                 return [Input(service.id, "blocked", {}, why=why)]
-            if server.state != "available":
+            if not server_up:
                 return []
             return [_restart(draft, service, primary, "failover is blocked, so it is started again in place")]
         if choice.playbook == "restart":
-            return [_restart(draft, service, primary, choice.why)] if server.state == "available" else []
+            return [_restart(draft, service, primary, choice.why)] if server_up else []
         if not standbys:
             return []
         return [_failover(draft, service, primary, choice.why)]
@@ -152,6 +152,14 @@ def _failed_kind(draft: Draft, service: Machine) -> str:
 
 def _others(draft: Draft, service: Machine) -> Iterator[Machine]:
     return (draft.get(ident) for ident in service.data["members"] if ident != service.data["primary"])
+
+
+def _server_up(draft: Draft, primary: Machine) -> bool:
+    """Its pulse is good, and the provider did not just say that nothing of it runs (its silence takes a beat to show)."""
+    server = draft.get(primary.data["server"])
+    evidence = primary.data.get("evidence", {})
+    gone = evidence.get("provider") is False and evidence.get("incarnation") == server.data["incarnation"]
+    return server.state == "available" and not gone
 
 
 def _too_early(draft: Draft, service: Machine) -> bool:

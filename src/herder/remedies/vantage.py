@@ -27,7 +27,10 @@ async def ask_vantages(hands: Hands, member: Machine) -> Outcome:
         looks = await _look(hands, member)
         verdict = judge_looks(looks)
         if verdict.dead:
-            evidence: dict[str, Any] = {"looks": dict(looks.probes), "provider": looks.provider, "verdict": verdict.why}
+            evidence: dict[str, Any] = {
+                "looks": dict(looks.probes), "provider": looks.provider, "verdict": verdict.why,
+                "incarnation": hands.server_of(member).data["incarnation"],
+            }  # fmt: skip
             return Outcome(Seen.SEEN_DEAD, {"evidence": evidence}, why=verdict.why)
         await hands.clock.sleep(PAUSE_S)
 

@@ -110,8 +110,9 @@ def test_up_in_the_background_that_fails_shows_the_last_lines_of_its_log(data, h
 
 
 def test_down_after_a_kill_cleans_up_what_was_left(data, herder):
-    pid = json.loads(herder("up", "--detach", "--json").stdout)["pid"]
-    os.kill(pid, signal.SIGKILL)
+    up = herder("up", "--detach", "--json")
+    assert up.returncode == 0, up.stderr
+    os.kill(json.loads(up.stdout)["pid"], signal.SIGKILL)
     down = herder("down", "--servers", "--yes")
     assert down.returncode == 0, down.stderr
     assert (data.path / "torn").read_text() == "True"
