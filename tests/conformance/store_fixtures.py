@@ -1,4 +1,7 @@
-"""Stores for the conformance suite: one in memory, one in a PostgreSQL that is made for the session and gone after it."""
+"""Stores for the conformance suite: one in memory, one in a PostgreSQL that is made for a module of tests and gone after it.
+
+A test module imports the fixtures that it wants by their functions (`store_fixture`) and asks for them by name (`store`).
+"""
 
 import asyncio
 import hashlib
@@ -55,8 +58,8 @@ def own_postgres_in(directory: Path, programs: Path | None = None) -> OwnPostgre
     return OwnPostgres(directory, programs or wheel_programs(), uid=nobody.pw_uid, gid=nobody.pw_gid)
 
 
-@pytest.fixture
-def short_directory():
+@pytest.fixture(name="short_directory")
+def short_directory_fixture():
     """In /tmp, because pytest's own directories are closed to the user that PostgreSQL runs as."""
     directory = Path(tempfile.mkdtemp(prefix="herder-store-", dir="/tmp"))
     directory.chmod(0o755)
@@ -64,8 +67,8 @@ def short_directory():
     shutil.rmtree(directory)
 
 
-@pytest.fixture(scope="session")
-def own_postgres():
+@pytest.fixture(name="own_postgres", scope="module")
+def own_postgres_fixture():
     directory = Path(tempfile.mkdtemp(prefix="herder-store-", dir="/tmp"))
     directory.chmod(0o755)
     server = own_postgres_in(directory)
@@ -85,8 +88,8 @@ async def admin(server: OwnPostgres, statement: str) -> None:
         await connection.close()
 
 
-@pytest.fixture
-async def database(own_postgres):
+@pytest.fixture(name="database")
+async def database_fixture(own_postgres):
     """Options for an empty database of its own."""
     await own_postgres.start()  # should the test before have killed it
     name = f"test_{os.getpid()}_{next(_database_numbers)}"
@@ -96,16 +99,16 @@ async def database(own_postgres):
     await admin(own_postgres, f"drop database {name} with (force)")
 
 
-@pytest.fixture
-async def postgres_store(database):
+@pytest.fixture(name="postgres_store")
+async def postgres_store_fixture(database):
     store = PostgresStore(**database)
     await store.migrate()
     yield store
     await store.close()
 
 
-@pytest.fixture(params=["memory", "postgres"])
-def store(request):
+@pytest.fixture(name="store", params=["memory", "postgres"])
+def store_fixture(request):
     """Each store in turn; PostgreSQL is not started for memory."""
     if request.param == "memory":
         return MemoryStore(HandClock())

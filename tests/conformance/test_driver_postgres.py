@@ -158,7 +158,9 @@ class TestPostgres(DriverSuite):
         await bench.write(first, "a")
         os.kill((await bench.driver.read(first)).pid, signal.SIGKILL)
         pledges = {spec.member: await bench.driver.pledge(spec) for spec in (second, third)}
-        winner, other = (second, third) if pledges[second.member] >= pledges[third.member] else (third, second)
+        winner, other = (
+            (second, third) if pledges[second.member].reach >= pledges[third.member].reach else (third, second)
+        )
         promoted = await bench.driver.promote(winner, SyncSet(1, (other.member, first.member)))
         assert promoted.timeline == 2
         await bench.driver.follow(other, source(winner))

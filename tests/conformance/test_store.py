@@ -8,12 +8,12 @@ from herder.ports.store import Claim, ClaimTaken, Collision, LeaseHeld
 from tests.conformance.store_fixtures import (  # noqa: F401  fixtures are found by name
     SHARD,
     batch,
-    database,
+    database_fixture,
     move,
-    own_postgres,
-    postgres_store,
+    own_postgres_fixture,
+    postgres_store_fixture,
     record,
-    store,
+    store_fixture,
     takeover,
     unit,
 )

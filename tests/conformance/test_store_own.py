@@ -16,9 +16,9 @@ from herder.stores.postgres import processes
 from herder.stores.postgres.own import OwnPostgres, socket_directory
 from tests.conformance.store_fixtures import (  # noqa: F401  fixtures are found by name
     WAIT_S,
-    own_postgres,
+    own_postgres_fixture,
     own_postgres_in,
-    short_directory,
+    short_directory_fixture,
     wheel_programs,
 )
 
@@ -107,9 +107,9 @@ async def test_the_number_of_a_dead_server_that_somebody_else_has_now_is_not_bel
 async def test_the_user_that_engines_run_as_cannot_log_in_to_the_store(own_postgres):
     await own_postgres.start()
     command = [wheel_programs() / "psql", "-h", own_postgres.connect_options["host"], "-U", "herder", "postgres"]
-    done = subprocess.run(command, user="nobody", cwd="/", capture_output=True, text=True, check=False, input="")
+    done = await asyncio.to_thread(subprocess.run, command, user="nobody", cwd="/", capture_output=True, input=b"")
     assert done.returncode != 0
-    assert "Peer authentication failed" in done.stderr
+    assert b"Peer authentication failed" in done.stderr
 
 
 def start_in_child(directory, programs):

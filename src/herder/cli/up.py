@@ -160,7 +160,8 @@ def _in_background(
     with directory.held():
         pass  # raises Conflict here, in words, rather than in the log
     log_from = directory.log.stat().st_size if directory.log.exists() else 0
-    words = [sys.executable, "-m", "herder.cli.main", "up", f"--dir={directory.path}"]
+    # It stays in our working directory, since paths among the flags may be relative; -P: no modules from there.
+    words = [sys.executable, "-P", "-m", "herder.cli.main", "up", f"--dir={directory.path}"]
     words += typed_again({name: text for name, text in flags.items() if name != "dir"})
     words += [f"--config={Path(config).absolute()}"] if config else []
     environment = dict(os.environ) | {"PYTHONUNBUFFERED": "1"}
@@ -169,7 +170,7 @@ def _in_background(
     log = os.open(directory.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         process = subprocess.Popen(
-            words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, cwd="/", start_new_session=True
+            words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
         )
     finally:
         os.close(log)

@@ -52,7 +52,7 @@ def service_view(service: Facts, width: int = say.WIDTH_WHEN_PIPED) -> Renderabl
         grid.add_row("voters", Text(", ".join(service["voters"])))
     title = Text.assemble((service["name"], "bold"), (f"  {service['engine']} · {service['plan']}", "dim"))
     panel = Panel(grid, title=title, title_align="left", border_style="dim", expand=False, padding=(1, 2))
-    return Group(panel, Padding(_members(service["members"], narrow=width < ROOMY_COLUMNS), (1, 0, 0, 2)))
+    return Group(panel, Padding(_members(service["members"], narrow=width < ROOMY_COLUMNS), (1, 0, 0, 2), expand=False))
 
 
 def _members(members: list[Facts], *, narrow: bool) -> RenderableType:
@@ -115,7 +115,7 @@ def status_view(status: Facts) -> RenderableType:
     else:
         noun = "thing is" if len(not_well) == 1 else "things are"
         parts.append(Text(f"● {len(not_well)} {noun} not well", style="bold red"))
-        parts.append(Padding(_not_well(not_well), (1, 0, 1, 2)))
+        parts.append(Padding(_not_well(not_well), (1, 0, 1, 2), expand=False))
     if status.get("us"):
         parts.append(Text(f"  ourselves: {in_words(status['us'])}", style="yellow"))
     if pages:

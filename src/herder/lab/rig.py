@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -27,7 +27,7 @@ from typing import Any, Self
 import httpx
 
 from herder.directory import Directory, socket_address
-from herder.model.errors import BY_CODE, Environment, HerderError, NotFound, TimedOut, Unreachable
+from herder.model.errors import BY_CODE, Environment, HerderError, InvalidInput, NotFound, TimedOut, Unreachable
 from herder.providers import procs
 from herder.settings import Resolved, resolve
 
@@ -58,6 +58,8 @@ class Rig:
     ) -> None:
         self.settings = dict(settings or {})
         self.keep = keep
+        if directory is not None and directory.is_dir() and any(directory.iterdir()):
+            raise InvalidInput(f"{directory} is not empty, and would be removed", "name one that is empty or missing")
         self.path = directory or make_directory(self.settings.get("engine_user", "nobody"))
         self.files = Directory(self.path)
         self.process: subprocess.Popen[bytes] | None = None
@@ -80,6 +82,7 @@ class Rig:
         """Start the watchdog, then the control plane; when that fails nothing stays either."""
         self._mind_signals()
         try:
+            self.path.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
             self._watchdog = _start_watchdog(self.path, self.settings, keep=self.keep)
             self.start_control_plane()
         except BaseException:
@@ -305,16 +308,19 @@ def _error(answer: httpx.Response) -> HerderError:
 # --- the directory and the processes ------------------------------------------------------------------------------
 
 
-def make_directory(engine_user: str = "nobody", prefix: str = "herder-lab-") -> Path:
+def make_directory(
+    engine_user: str = "nobody", prefix: str = "herder-lab-", places: Sequence[Path] | None = None
+) -> Path:
     """An empty directory that engines' user may pass through. Raises Environment when there is no such place."""
     root = os.geteuid() == 0
-    for place in dict.fromkeys((tempfile.gettempdir(), "/tmp", "/var/tmp")):  # noqa: S108  the usual places
+    for place in dict.fromkeys(map(str, places or (tempfile.gettempdir(), "/tmp", "/var/tmp"))):  # noqa: S108  the usual
         if os.access(place, os.W_OK) and (not root or _may_pass(Path(place), engine_user)):
             path = Path(tempfile.mkdtemp(prefix=prefix, dir=place)).resolve()
             path.chmod(0o711 if root else 0o700)
             return path
     raise Environment(
-        f"'{engine_user}' can pass neither through /tmp nor /var/tmp", "set TMPDIR to a place that it can"
+        f"'{engine_user}' cannot pass through {', '.join(map(str, places or ('/tmp', '/var/tmp')))}",  # noqa: S108
+        "name a place that it can, or set TMPDIR to one",
     )
 
 

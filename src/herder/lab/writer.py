@@ -110,9 +110,11 @@ class PostgresSession:
 
     def close(self) -> None:
         # Shut before libpq says goodbye: nothing may be waited for here.
-        with contextlib.suppress(OSError, psycopg.Error):
-            with socket.socket(fileno=os.dup(self._connection.socket)) as twin:
-                twin.shutdown(socket.SHUT_RDWR)
+        with (
+            contextlib.suppress(OSError, psycopg.Error),
+            socket.socket(fileno=os.dup(self._connection.socket)) as twin,
+        ):
+            twin.shutdown(socket.SHUT_RDWR)
         with contextlib.suppress(psycopg.Error):
             self._connection.finish()
 
@@ -147,20 +149,25 @@ class ValkeySession:
     def write(self, ident: int) -> None:
         try:
             self._client.rpush(self._key, ident)
+        except valkey.ResponseError as error:
+            raise NotSent(str(error)) from error  # refused, in words: it was not done
         except (valkey.ValkeyError, OSError) as error:
             raise Abandoned(str(error)) from error
 
     def close(self) -> None:
         with contextlib.suppress(valkey.ValkeyError, OSError):
-            self._client.connection_pool.disconnect()
+            self._client.close()  # type: ignore[no-untyped-call]
 
 
 def connect_valkey(url: str, tag: str, timeout_s: float) -> ValkeySession:
-    """Opens at the first write; connects and answers may take `timeout_s` each, and nothing is tried twice."""
-    client = valkey.Valkey.from_url(
-        url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=Retry(NoBackoff(), 0),
-        retry_on_timeout=False,
-    )  # fmt: skip
+    """Connects and answers may take `timeout_s` each, and nothing is tried twice. Raises NotSent."""
+    try:
+        client = valkey.Valkey.from_url(
+            url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=Retry(NoBackoff(), 0),
+            retry_on_timeout=False, single_connection_client=True,
+        )  # fmt: skip
+    except (valkey.ValkeyError, OSError) as error:
+        raise NotSent(str(error)) from error
     return ValkeySession(client, tag)
 
 
@@ -216,7 +223,8 @@ def write_steadily(
         try:
             session.write(ident)
         except Abandoned as error:
-            book.enter("U", ident, sent, "")
+            if not isinstance(error, NotSent):
+                book.enter("U", ident, sent, "")
             print(f"{sent:.3f} {ident}: {error}", file=sys.stderr, flush=True)
             session.close()
             session = None

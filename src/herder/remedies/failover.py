@@ -19,6 +19,8 @@ from herder.remedies.hands import Hands, JobRefused, ask_each
 PLEDGE_ANSWER_S = 2.0
 FENCE_ANSWER_S = 1.0
 FOLLOW_S = 5.0
+FRESH_STREAM_S = 2.5
+"""Two beats and a half: a stream seen up this recently was the old primary's present one."""
 
 
 class Fenced(StrEnum):
@@ -78,8 +80,7 @@ async def collect_pledges(hands: Hands, work: Machine) -> Outcome:
     if work.data["sync"]:
         elected = elect_sync(work.data["voters"], standbys, pledges)
     else:
-        last = hands.reading(hands.get(work.data["old_primary"]))
-        elected = elect_async(pledges, last.position.history if last is not None and last.position is not None else "")
+        elected = elect_async(pledges, _history(hands, work, pledges))
     names = {ident: hands.get(ident).name for ident in standbys}
     evidence = {names[ident]: f"{at.timeline}:{format_lsn(at.lsn)}" for ident, at in pledges.items()}
     evidence |= {names[ident]: error.message for ident, error in errors.items()}
@@ -88,6 +89,18 @@ async def collect_pledges(hands: Hands, work: Machine) -> Outcome:
         why = f"{elected.had} of {elected.needed} pledges needed; missing: {missing or 'all'}"
         return Outcome(Pledged.SHORT, {"pledges": evidence}, why=why)
     return _within_bound(hands, work, elected, evidence)
+
+
+def _history(hands: Hands, work: Machine, pledges: dict[int, Position]) -> str:
+    """The replication id that a candidate must share. The old primary's last reading tells it, but a Valkey primary
+    takes a new one when its first replica attaches, so a reading without replicas does not; then the id of the standby
+    whose stream was up last does, unless it had been lost for a while."""
+    old = hands.get(work.data["old_primary"])
+    last = hands.reading(old)
+    if last is not None and last.position is not None and (last.streaming or not last.position.history):
+        return last.position.history
+    fresh = [ident for ident in pledges if hands.stream_lag_s(old, hands.get(ident)) <= FRESH_STREAM_S]
+    return pledges[fresh[0]].history if fresh else "none is known"
 
 
 def _reason(error: HerderError | None) -> str:
@@ -106,8 +119,7 @@ def _within_bound(hands: Hands, work: Machine, elected: Elected, evidence: dict[
         fence = f"pledges of {len(evidence)} voters"
         return Outcome(Pledged.PLEDGED, facts | {"fence": fence}, why=f"enough pledges; {name} reaches farthest")
     last = hands.reading(hands.get(work.data["old_primary"]))
-    candidate = hands.reading(hands.get(elected.candidate))
-    lag_s = (candidate.upstream_age_s or 0.0) if candidate is not None and candidate.upstream else 0.0
+    lag_s = hands.stream_lag_s(hands.get(work.data["old_primary"]), hands.get(elected.candidate))
     may_lose = loss(last.position if last else None, elected.position, lag_s)
     plan = hands.plan(hands.service(work))
     facts |= {"loss_bytes": may_lose.bytes}

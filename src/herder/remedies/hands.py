@@ -76,6 +76,17 @@ class Hands:
         """The last reading that its agent published."""
         return self.board.reading(self.server_of(member).name, member.name)
 
+    def stream_lag_s(self, primary: Machine, standby: Machine) -> float:
+        """Seconds by which the standby's stream was lost before the primary was last seen alive; inf when unknown."""
+        tracks = []
+        for member in (primary, standby):
+            server = self.board.servers.get(self.server_of(member).name)
+            tracks.append(server.members.get(member.name) if server else None)
+        leads, follows = tracks
+        if leads is None or follows is None or follows.pulse.reading.upstream is None:
+            return float("inf")
+        return max(leads.alive_at - follows.upstream_at, 0.0)
+
     def spec(self, member: Machine) -> MemberSpec:
         """All that an agent needs to know of a member."""
         service, server = self.service(member), self.server_of(member)

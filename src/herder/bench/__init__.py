@@ -1,0 +1,78 @@
+"""Benchmarks of failover and provisioning on real processes: `herder bench …`. Nothing in production imports this."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from herder.bench import failover, provision
+from herder.bench.metrics import Metric, as_object
+
+PROMISED = ("premium.",)
+"""Plans that may neither lose nor double a write under any single fault."""
+
+
+def main(
+    bench: str, *, runs: int, plans: Sequence[str], faults: Sequence[str], directory: str = "", as_json: bool = False
+) -> int:
+    """Run 'failover' or 'provision' and print the result; progress goes to stderr. directory: where the throw-away
+    directories are made; '' = a temporary one. Returns the exit code: 1 when premium lost or doubled a write.
+    """
+    progress = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def say(line: str) -> None:
+        progress.print(line, markup=False)
+
+    place = Path(directory).expanduser().absolute() if directory else None
+    if place is not None:
+        place.mkdir(parents=True, exist_ok=True)
+    about = machine()
+    if bench == "failover":
+        found = failover.measure(runs, plans, faults, place, say)
+    else:
+        found = provision.measure(runs, plans, place, say)
+    if as_json:
+        json.dump(as_object(bench, about, runs, found), sys.stdout, ensure_ascii=False)
+        print()
+    else:
+        Console().print(table(found))
+    return 1 if any(is_broken(each) for each in found) else 0
+
+
+def is_broken(measured: Metric) -> bool:
+    """Was a promise that holds in every run broken in one?"""
+    kept = measured.name.startswith(PROMISED) and measured.name.endswith((".lost", ".double"))
+    return kept and bool(measured.max)
+
+
+def machine() -> dict[str, Any]:
+    """What it was measured on. load: running processes a minute ago; a loaded machine measures its load."""
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return {
+        "cores": os.cpu_count(), "memory_mb": pages >> 20, "kernel": platform.release(),
+        "python": platform.python_version(), "root": os.geteuid() == 0, "load": round(os.getloadavg()[0], 2),
+        "override": ", ".join(f"{name}={text}" for name, text in failover.OVERRIDE.items()),
+    }  # fmt: skip
+
+
+def table(metrics: Sequence[Metric]) -> Table:
+    """For a terminal."""
+    shown = Table(box=None, header_style="dim", pad_edge=False)
+    for heading in ("metric", "median", "min", "max", "limit", "/limit", "peer", "/peer", "note"):
+        shown.add_column(heading, justify="left" if heading in ("metric", "note") else "right", overflow="fold")
+    for each in metrics:
+        numbers = (each.value, each.min, each.max, each.limit, each.ratio_to_limit, each.peer, each.ratio_to_peer)
+        style = "red" if is_broken(each) else ""
+        shown.add_row(
+            Text(each.name, style=style), *("-" if n is None else f"{n:.3g}" for n in numbers), Text(each.note)
+        )
+    return shown
