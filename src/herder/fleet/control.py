@@ -79,8 +79,8 @@ class Control:
         return [self._view(service) for service in self.loop.world.of_kind("service") if service.state not in views.GONE]
 
     async def show(self, name: str) -> dict[str, Any]:
-        """One service."""
-        return self._view(commands.find_service(self.loop.world, name))
+        """One service; also one that rests in the trash, whose state says so."""
+        return self._view(self._known(name))
 
     def _view(self, service: Machine) -> dict[str, Any]:
         return views.service_view(self.loop.world, self.board, service)

@@ -12,14 +12,25 @@ ENOUGH = 40
 
 
 def explain(world: World, service: Machine, history: Sequence[HistoryRow]) -> dict[str, Any]:
-    """The chain, newest first: the state, the moves that led to it since the service was last well, the evidence."""
+    """The chain, newest first: the state, the moves that led to it since the service was last well, the evidence.
+
+    While all is well it tells of the last trouble, or just that there was none.
+    """
     chain: list[dict[str, Any]] = []
+    troubled = False
     for row in reversed(history):
-        if row.kind == "service" or row.kind == "member" or row.source != row.target:
+        if row.kind in ("service", "member") or row.source != row.target:
             chain.append(_link(row))
-        if len(chain) >= ENOUGH or _beginning(row, chain):
+        troubled = _beginning(row, chain)
+        if troubled or len(chain) >= ENOUGH:
             break
+    well = service.state == "available"
+    if well and not troubled:
+        chain = []
     chain.extend(_raw_lines(world, service))
+    if well:
+        chain.insert(0, {"at_ms": service.since_ms, "source": f"service {service.name}", "actor": "",
+                         "text": "it is well since then" + (", after this trouble:" if troubled else "")})  # fmt: skip
     return {"name": service.name, "state": service.state, "since_ms": service.since_ms, "chain": chain}
 
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from io import StringIO
 from pathlib import Path
@@ -27,21 +29,18 @@ from herder.lab.screen import (
     HEALED,
     NOT_POSSIBLE,
     UNDER_WAY,
+    Closing,
     Ending,
     Facts,
     Frame,
     Picture,
     Result,
     Screen,
-    table_of,
 )
+from herder.lab.steps import ALL, HOLD_S, PREMIUM, SERVICES, STEPS, Step
 from herder.lab.story import fence_of, is_of, share_out, story_of, well
 from herder.model.errors import HerderError, InvalidInput
 from herder.providers import netns, procs
-
-PREMIUM, STANDARD, VALKEY = "orders", "reports", "carts"
-SERVICES = ((PREMIUM, "postgres", "premium"), (STANDARD, "postgres", "standard"), (VALKEY, "valkey", "standard"))
-ALL = "all three"
 
 FAILOVERS_PER_HOUR = 100
 """The default of 1 would block the second fault of a service, which is right in the night and wrong in a demo."""
@@ -52,9 +51,6 @@ EVERY_S = 0.01
 READ_S = 1.2
 """Seconds that a sentence stands before it happens."""
 
-HOLD_S = 8.0
-"""Seconds that a host is silent or frozen: longer than the detector's patience (silence_floor_s) and the failover."""
-
 WELL_S = 45.0
 """Seconds a service may take until it could stand the next fault."""
 
@@ -63,65 +59,6 @@ NO_MORE_FAULTS_S = 140.0
 
 NOTICED_BY_WRITERS_S = 1.0
 """A control plane that dies may not cost its writers this much: it is not on their way."""
-
-
-# --- what is broken -----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One fault. act: gets the rig, the primary and its server as they are then; returns when it was in effect.
-
-    undo: ends it after HOLD_S. pause_s: before the next one, which may be on another service.
-    """
-
-    fault: str
-    service: str
-    sentence: str
-    act: Callable[[Rig, Facts, Facts], float]
-    undo: Callable[[Facts], float] | None = None
-    pause_s: float = 1.0
-
-
-def _engine(rig: Rig, primary: Facts, server: Facts) -> float:
-    return faults.kill_engine(primary["pid"])
-
-
-def _host(rig: Rig, primary: Facts, server: Facts) -> float:
-    return faults.kill_host(server)
-
-
-def _silence(rig: Rig, primary: Facts, server: Facts) -> float:
-    return faults.silence(server)
-
-
-def _freeze(rig: Rig, primary: Facts, server: Facts) -> float:
-    return faults.freeze(server)
-
-
-def _move(rig: Rig, primary: Facts, server: Facts) -> float:
-    began = time.monotonic()
-    rig.api("POST", f"/v1/services/{primary['service']}/switchover", {})
-    return began
-
-
-STEPS = (
-    Step("engine killed", PREMIUM, "kill -9 of the postmaster of {primary}: the premium service loses its primary engine.",
-         _engine),
-    Step("engine killed", VALKEY, "kill -9 of valkey-server {primary}; the premium service takes its old primary back.",
-         _engine),
-    Step("host killed", PREMIUM, "Every process on {server} dies at once, engine and agent: the premium primary's host.",
-         _host),
-    Step("host killed", STANDARD, "The same for {server}, host of the standard primary. Asynchronous: a fence comes first.",
-         _host),
-    Step("host silent", PREMIUM, "The cable of {server} is pulled: {primary} lives, but nobody can reach it. Is it dead?",
-         _silence, faults.unsilence),
-    Step("host frozen, thawed", PREMIUM, "{server} is frozen for {hold:.0f} s and then thawed: {primary} wakes up and "
-         "believes that it still leads.", _freeze, faults.thaw),
-    Step("control plane killed", ALL, "Controller, NATS and herder's own database: kill -9. The services are on their own.",
-         _engine),
-    Step("switchover", PREMIUM, "A planned move: {primary} hands the premium service over to a standby.", _move),
-)  # fmt: skip
 
 
 # --- the demo -----------------------------------------------------------------------------------------------------
@@ -175,14 +112,17 @@ class Demo:
             self.rig.wait(name, "available", WELL_S)
         ledgers = self.rig.path / "ledgers"
         ledgers.mkdir(mode=0o700)
-        for name, _, _ in SERVICES:
-            ledger = Ledger(self.rig.show(name), self.rig.files.socket, ledgers, every_s=EVERY_S)
-            ledger.start()
-            self.writers[name] = Writer(ledger)
+        with ThreadPoolExecutor(len(SERVICES)) as together:  # each is two processes that import for a second
+            list(together.map(lambda service: self._write(service[0], ledgers), SERVICES))
         self.say("A writer on each service, 100 writes a second; every acknowledgement is kept outside the database.")
         for name, _, _ in SERVICES:
             self.until_well(name)
         self.pause(2 * READ_S)
+
+    def _write(self, name: str, ledgers: Path) -> None:
+        ledger = Ledger(self.rig.show(name), self.rig.files.socket, ledgers, every_s=EVERY_S)
+        ledger.start()
+        self.writers[name] = Writer(ledger)
 
     def run_and_account(self) -> Facts:
         """The totals. What fails on the way is told, and the account is still given."""
@@ -258,7 +198,15 @@ class Demo:
         self.screen.over(result)
 
     def _pids(self) -> dict[str, int]:
-        return {member["id"]: member["pid"] for service in self.rig.services() for member in service["members"]}
+        """Of every engine. A controller that has just taken over knows them from the first pulse of each agent."""
+        end = time.monotonic() + WELL_S
+        while True:
+            found = {
+                member["id"]: int(member["pid"]) for service in self.rig.services() for member in service["members"]
+            }
+            if all(found.values()) or time.monotonic() > end:
+                return found
+            time.sleep(0.1)
 
     # --- waiting --------------------------------------------------------------------------------------------------
 
@@ -363,6 +311,9 @@ class Demo:
         """However it ended: no writer stays."""
         for writer in self.writers.values():
             writer.ledger.stop()
+
+
+FONTS = "Fira Code, ui-monospace, Menlo, Consolas, DejaVu Sans Mono, monospace"
 
 
 # --- from the command line ----------------------------------------------------------------------------------------
@@ -479,8 +430,11 @@ def draw_svg(path: Path, frame: Frame, ending: Ending) -> None:
                       highlight=False)  # fmt: skip
     console.print(Picture(frame))
     console.print()
-    console.print(table_of(replace(ending, notes=())))
-    console.save_svg(str(path), title="make demo")
+    console.print(Closing(replace(ending, notes=())))
+    drawn = console.export_svg(title="make demo")
+    # Rich has the reader's browser fetch a font from elsewhere; a picture in a repository brings nothing along.
+    drawn = re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOTALL)
+    path.write_text(re.sub(r"font-family: Fira Code, monospace", f"font-family: {FONTS}", drawn), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -108,10 +108,10 @@ class Looker(threading.Thread):
         self._screen.show(self.frame)
 
     def _keep_richest(self) -> None:
-        """The frame with the most going on, once half of the faults are shown: for the README."""
+        """The frame with the most going on, once some faults are healed: for the README."""
         ill = sum(unit["state"] != "available" for s in self.frame.services for unit in (s, *s["members"]))
         done = sum(result.state == HEALED for result in self._results)
-        if done >= 3 and ill >= self.richest[0] and self.frame.control_plane:
+        if done >= 2 and ill >= self.richest[0] and self.frame.control_plane:
             self.richest = (ill, replace(self.frame, results=copy.deepcopy(list(self._results))))
 
     def _get(self, route: str) -> Any:

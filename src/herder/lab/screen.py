@@ -11,10 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 Facts = dict[str, Any]
@@ -163,7 +161,7 @@ def _sentence(sentence: str, width: int) -> list[Text]:
 def _columns(width: int) -> tuple[int, ...]:
     """name, plan, state, primary, term, writes, rate, last ack, doing."""
     narrow = width < 110
-    fixed = (9, 10 if narrow else 17, 14, 11, 5, 12 if narrow else 22, 7, 9)
+    fixed = (9, 10 if narrow else 19, 14, 11, 5, 12 if narrow else 22, 6, 9)
     return (*fixed, max(8, width - sum(fixed)))
 
 
@@ -177,7 +175,7 @@ def _line(cells: Sequence[tuple[str, str] | Text], widths: Sequence[int]) -> Tex
 
 
 def _headings(width: int) -> Text:
-    words = ("service", "plan", "state", "primary", "term", "acknowledged writes", "per s", "last", "what herder does")
+    words = ("service", "plan", "state", "primary", "term", "acknowledged writes", "/s", "last", "what herder does")
     return _line([(word, "dim") for word in words], _columns(width))
 
 
@@ -210,7 +208,7 @@ def _state(state: str) -> Text:
 
 def _spark(rates: Sequence[float], writes: Writes) -> Text:
     """Bars against the best slice on show; a slice without a write is a red gap, because that is what it is."""
-    top = max((*writes.rates, 1.0))
+    top = 1.5 * max((*writes.rates, 1.0))  # a steady writer is a calm line at two thirds
     line = Text()
     for rate in rates:
         bar = BARS[min(len(BARS) - 1, int(rate / top * len(BARS)))]
@@ -304,43 +302,65 @@ def _harm(number: int | None, plan: str) -> str:
 # --- the end ------------------------------------------------------------------------------------------------------
 
 
-def table_of(ending: Ending) -> RenderableType:
-    """The table at the end, its totals and what else must be said."""
-    table = Table(box=SIMPLE_HEAD, header_style="dim", show_edge=False, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("fault", "service", "fence used", "without writes", "server", "acknowledged", "lost", "doubled"):
-        right = heading in {"without writes", "server", "acknowledged", "lost", "doubled"}
-        table.add_column(heading, justify="right" if right else "left", no_wrap=heading not in {"fault", "fence used"})
-    table.add_column("what herder did", overflow="fold", ratio=1)
-    for result in ending.results:
-        table.add_row(*_row(result))
-    parts: list[RenderableType] = [table, Text("")]
-    parts += [Text(note, style="dim") for note in ending.notes]
-    parts += [Text.assemble(("✗ ", "bold red"), (text, "bold red")) for text in ending.bad]
-    if not ending.bad:
-        parts.append(Text.assemble(("✓ ", "green"), (_verdict(ending), "bold")))
-    return Group(*parts)
+_COLUMNS = (("fault", 22), ("service", 18), ("fence used", 27), ("without writes", 15), ("server", 9),
+            ("acknowledged", 14), ("lost", 6), ("doubled", 9))  # fmt: skip
+_LEFT = 3
+"""The first columns are words; the others are numbers, which stand to the right."""
+WIDTH_OF_ONE_LINE = 200
+"""From here on what herder did fits beside the numbers; below it, it stands under them."""
 
 
-def _row(result: Result) -> list[Text]:
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """The table at the end, its totals and what else must be said; as wide as it is let."""
+
+    ending: Ending
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width = options.max_width
+        beside = width >= WIDTH_OF_ONE_LINE
+        headings = [Text(name, style="dim") for name, _ in _COLUMNS]
+        yield _row(headings).append("  what herder did" if beside else "", style="dim")
+        yield Text("─" * min(width, sum(size for _, size in _COLUMNS) + (60 if beside else 0)), style="dim")
+        for result in self.ending.results:
+            row = _row(_cells(result))
+            if beside:
+                yield row.append(f"  {result.what}", style="dim")
+            else:
+                yield row
+                yield from _under(result.what, width, console)
+        yield Text("")
+        yield from (Text(note, style="dim") for note in self.ending.notes)
+        yield from (Text.assemble(("✗ ", "bold red"), (text, "bold red")) for text in self.ending.bad)
+        if not self.ending.bad:
+            yield Text.assemble(("✓ ", "green"), (_verdict(self.ending), "bold"))
+
+
+def _row(cells: Sequence[Text]) -> Text:
+    line = Text()
+    for number, (cell, (_, width)) in enumerate(zip(cells, _COLUMNS, strict=True)):
+        text = cell.copy()
+        text.truncate(width - 1, overflow="ellipsis")
+        space = " " * (width - text.cell_len)
+        line.append_text(text).append(space) if number < _LEFT else line.append(space).append_text(text)
+    return line
+
+
+def _under(what: str, width: int, console: Console) -> list[Text]:
+    if not what:
+        return []
+    return [Text.assemble("  ", line) for line in Text(what, style="dim").wrap(console, max(width - 2, 20))]
+
+
+def _cells(result: Result) -> list[Text]:
     named = [Text(result.fault, style="bold"), Text.assemble(result.service, (f" {result.plan}", "dim"))]
-    if result.state == NOT_POSSIBLE:
-        return [
-            *named,
-            Text(NOT_POSSIBLE, style="yellow"),
-            *[Text("-", style="dim")] * 5,
-            Text(result.what, style="dim"),
-        ]
-    if result.state == WAITING:
-        return [
-            *named,
-            Text("not reached", style="yellow"),
-            *[Text("-", style="dim")] * 5,
-            Text(result.what, style="dim"),
-        ]
+    if result.state in {NOT_POSSIBLE, WAITING}:
+        words = NOT_POSSIBLE if result.state == NOT_POSSIBLE else "not reached"
+        return [*named, Text(words, style="yellow"), *[Text("-", style="dim")] * 5]
     counted = [Text("?" if n is None else str(n), style=_harm(n, result.plan)) for n in (result.lost, result.doubled)]
     amount = "?" if result.acknowledged is None else f"{result.acknowledged:,}".replace(",", " ")
     times = [Text(seconds(result.gap_s)), Text(seconds(result.server_gap_s), style="dim")]
-    return [*named, Text(result.fence or "-"), *times, Text(amount), *counted, Text(result.what)]
+    return [*named, Text(result.fence or "-"), *times, Text(amount), *counted]
 
 
 def _verdict(ending: Ending) -> str:
@@ -411,7 +431,7 @@ class Moving(Screen):
         self.frame = frame
 
     def end(self, ending: Ending) -> None:
-        self.console.print(table_of(ending))
+        self.console.print(Closing(ending))
 
 
 class Lines(Screen):
@@ -444,7 +464,7 @@ class Lines(Screen):
 
     def end(self, ending: Ending) -> None:
         self.console.print()
-        self.console.print(table_of(ending))
+        self.console.print(Closing(ending))
 
     def _line(self, text: str) -> None:
         self.console.print(f"{wall(time.time())}  {text}", soft_wrap=True, markup=False)

@@ -56,7 +56,7 @@ def story_of(events: Sequence[Facts], term: int, fence: str) -> str:
         elif what == ("rebuild", "enrolled"):
             subject = next(reversed(rejoined), "")
             if subject:
-                rejoined[subject] += " and enrolled again"
+                rejoined[subject] += ", enrolled" if rejoined[subject].endswith("again") else " and enrolled again"
         elif event["kind"] == "page" and event["event"] == "create":
             told[f"paged: {event['why']}"] = None
     return "; ".join([*told, *(f"{member} {how}" for member, how in rejoined.items())])
