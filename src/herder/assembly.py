@@ -64,7 +64,9 @@ class ControlPlane:
         self.shard = Shard(0, parts.store, parts.clock)
         self.board = Board(parts.pulse_interval_s, Limits(parts.silence_floor_s, parts.silence_ceiling_s))
         self.loop = Loop(self.shard, parts.clock, Catalogue(parts.failovers_per_hour).review)
-        self.watch = Watch(lambda: self.shard.world, self.board, parts.wire, parts.clock, self.loop.submit, self.loop.freeze)
+        self.watch = Watch(
+            lambda: self.shard.world, self.board, parts.wire, parts.clock, self.loop.submit, self.loop.freeze
+        )
         self.hands = Hands(
             world=lambda: self.shard.world, board=self.board, wire=parts.wire, provider=parts.provider, clock=parts.clock,
             submit=self.loop.submit, probe=parts.probe, mint_join=parts.mint_join, nats_url=parts.nats_url,

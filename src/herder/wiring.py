@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import asyncpg  # noqa: F401  fails here, at start, rather than at the first commit
-
 from herder.api.server import serve
 from herder.assembly import ControlPlane, Parts
 from herder.drivers import binaries
+from herder.drivers.postgres import spares
 from herder.drivers.postgres.probe import probe as probe_postgres
+from herder.drivers.processes import Account
 from herder.drivers.valkey.probe import probe as probe_valkey
-from herder.model.errors import Environment
+from herder.model.errors import Environment, HerderError
 from herder.ports.driver import Probe
 from herder.ports.provider import Ground
 from herder.providers.local import LocalProvider
@@ -85,7 +85,9 @@ class EngineUser:
         try:
             entry = pwd.getpwnam(name)
         except KeyError:
-            raise Environment(f"there is no user '{name}' to run engines as", "set engine_user (HERDER_ENGINE_USER)") from None
+            raise Environment(
+                f"there is no user '{name}' to run engines as", "set engine_user (HERDER_ENGINE_USER)"
+            ) from None
         if entry.pw_uid == 0:
             raise Environment("engines never run as root", "set engine_user to an unprivileged user")
         return cls(name, entry.pw_uid, entry.pw_gid)
@@ -106,9 +108,8 @@ async def run(settings: Settings, ready: Callable[[], None]) -> None:
             group.create_task(plane.run(), name="control plane")
             if keep is not None:
                 group.create_task(keep.keep(), name="nats-server")
-            group.create_task(
-                serve(plane.control, socket_path, str(settings["listen"].value), ready), name="api"
-            )
+            group.create_task(_keep_spares(settings, plane), name="spares")
+            group.create_task(serve(plane.control, socket_path, str(settings["listen"].value), ready), name="api")
 
 
 async def _build(settings: Settings, stack: AsyncExitStack) -> tuple[ControlPlane, OwnNats | None]:
@@ -146,6 +147,24 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> tuple[ControlPlan
     )  # fmt: skip
     return ControlPlane(parts, owner=f"{socket.gethostname()}:{directory}"), own_nats
 
+
+async def _keep_spares(settings: Settings, plane: ControlPlane) -> None:
+    """Empty clusters made ahead of demand, while nothing else is going on: a create is then a rename and a start."""
+    root = _directory(settings) / "templates"
+    dirs = binaries.postgres_dirs(str(settings["postgres_bin"].value))
+    account = Account.named(str(settings["engine_user"].value))
+    while True:
+        if not plane.effects.busy():
+            try:
+                await spares.stock(dirs[max(dirs)], max(dirs), root, account, SPARES)
+            except (HerderError, OSError) as error:
+                log.warning("no spare cluster could be made: %s", error)
+        await asyncio.sleep(SPARES_PAUSE_S)
+
+
+SPARES = 2
+SPARES_PAUSE_S = 2.0
+"""40 MB of disk each. Looked at every two seconds: a burst of creates falls back to copying."""
 
 _TUNED = (
     "pulse_interval_s", "silence_floor_s", "silence_ceiling_s", "probe_timeout_s", "failovers_per_hour", "lease_s",

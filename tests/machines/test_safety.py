@@ -58,7 +58,7 @@ NOBODY = 0
 class Fleet:
     """logs: how many commits each member has, in this line of history. told: whose set the primary waits for (W).
     voters: V of the log. adding, striking: the rebuild or strike under way (0 = none); flush: what the others must reach
-    before the struck one may be forgotten. fenced: members that pledged and follow nobody yet.
+    before the struck one may be forgotten. terms: the timeline each is on; leads: the primary's; fork: where it began.
     """
 
     logs: tuple[int, ...]

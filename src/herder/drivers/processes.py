@@ -13,6 +13,7 @@ import os
 import pwd
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -244,6 +245,20 @@ async def kill_within(directory: Path, timeout_s: float = 10.0) -> int:
     return len(killed)
 
 
+async def _ended(process: subprocess.Popen[bytes], timeout_s: float) -> None:
+    """Wait for our own child, woken by the kernel. Raises TimeoutError."""
+    descriptor = os.pidfd_open(process.pid)
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    loop.add_reader(descriptor, ended.set)
+    try:
+        await asyncio.wait_for(ended.wait(), timeout_s)
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+    process.poll()
+
+
 async def run(
     argv: Sequence[str],
     *,
@@ -257,30 +272,33 @@ async def run(
 
     cwd: a directory only this member uses, so that a run whose agent was killed is found by `within(cwd)` and ended.
     """
-    process = await asyncio.create_subprocess_exec(
-        *argv,
-        cwd=cwd,
-        env=environment(extra_env),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-        umask=0o077,
-        **account.options,  # type: ignore[arg-type]  # user, group and extra_groups, or none of them
-    )
     name = Path(argv[0]).name
-    try:
-        output, _ = await asyncio.wait_for(process.communicate(), timeout_s)
-    except TimeoutError:
-        raise TimedOut(
-            f"{name} did not finish within {timeout_s:.0f} s", "look at the server's load and disk"
-        ) from None
-    finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
-    text = output.decode(errors="replace")
+    # Not asyncio's own subprocesses: uvloop's cannot change the user. Output goes to a file, so nothing can block on a pipe.
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            argv,
+            cwd=cwd,
+            env=environment(extra_env),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            umask=0o077,
+            **account.options,  # type: ignore[call-overload]  # user, group and extra_groups, or none of them
+        )
+        try:
+            await _ended(process, timeout_s)
+        except TimeoutError:
+            raise TimedOut(
+                f"{name} did not finish within {timeout_s:.0f} s", "look at the server's load and disk"
+            ) from None
+        finally:
+            if process.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        output.seek(0)
+        text = output.read().decode(errors="replace")
     if process.returncode not in done_codes:
         tail = "; ".join(line.strip() for line in text.splitlines()[-6:] if line.strip())
         raise Environment(

@@ -55,12 +55,16 @@ def check_handlers(tables: Iterable[Table], handlers: Iterable[Registered]) -> d
         if handler.effect in found:
             faults.append(f"effect '{handler.effect}' has two handlers")
         found[handler.effect] = handler
-    declared = {state.effect.name: set(state.effect.outcomes) for table in tables for state in table.states if state.effect}
+    declared = {
+        state.effect.name: set(state.effect.outcomes) for table in tables for state in table.states if state.effect
+    }
     for effect, outcomes in declared.items():
         if effect not in found:
             faults.append(f"effect '{effect}' has no handler")
         elif {str(outcome) for outcome in found[effect].outcomes} != outcomes:
-            faults.append(f"effect '{effect}' declares {sorted(outcomes)}, its handler gives {sorted(found[effect].outcomes)}")
+            faults.append(
+                f"effect '{effect}' declares {sorted(outcomes)}, its handler gives {sorted(found[effect].outcomes)}"
+            )
     faults.extend(f"handler '{effect}' belongs to no effect" for effect in found if effect not in declared)
     if faults:
         raise ValueError("; ".join(faults))
@@ -120,7 +124,14 @@ class EffectRunner:
             await self._clock.sleep(backoff / 2 + self._chance.jitter(backoff / 2))
             backoff = min(backoff * 2, BACKOFF_LAST_S)
         self._submit(
-            Input(machine.id, str(outcome.event), outcome.facts, why=outcome.why, entered=machine.entered, actor=effect.name)
+            Input(
+                machine.id,
+                str(outcome.event),
+                outcome.facts,
+                why=outcome.why,
+                entered=machine.entered,
+                actor=effect.name,
+            )
         )
 
     async def close(self) -> None:

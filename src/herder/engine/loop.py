@@ -58,7 +58,8 @@ class Loop:
 
     def freeze(self, why: str) -> None:
         """Begin nothing more by itself and refuse commands: what is known here cannot be trusted. Ends with a restart
-        over a store that is whole again. The data services go on."""
+        over a store that is whole again. The data services go on.
+        """
         if not self.frozen:
             self.frozen = why
             log.critical("frozen: %s", why)
@@ -92,7 +93,9 @@ class Loop:
                 continue
             try:
                 if self.frozen:
-                    raise Refused(f"this control plane is frozen: {self.frozen}", "herder status; repair the store first")
+                    raise Refused(
+                        f"this control plane is frozen: {self.frozen}", "herder status; repair the store first"
+                    )
                 committed = await self._commit(proposal(self.world))
             except ShardLost as lost:
                 future.set_exception(lost)

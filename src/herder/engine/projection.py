@@ -38,7 +38,9 @@ def unit_rows(machines: Iterable[Machine], world: World) -> tuple[UnitRow, ...]:
     return tuple(unit_row(machine, _service_name(world, machine)) for machine in machines)
 
 
-def history_rows(moves: Sequence[Move], seq: int, at_ms: int, machines: dict[int, Machine], world: World) -> tuple[HistoryRow, ...]:
+def history_rows(
+    moves: Sequence[Move], seq: int, at_ms: int, machines: dict[int, Machine], world: World
+) -> tuple[HistoryRow, ...]:
     """Moves in words. machines: those that the batch changed, as they are after it."""
     found: list[HistoryRow] = []
     for ordinal, move in enumerate(moves):
@@ -46,9 +48,18 @@ def history_rows(moves: Sequence[Move], seq: int, at_ms: int, machines: dict[int
         machine = machines.get(move.machine) or world.machines[move.machine]
         found.append(
             HistoryRow(
-                seq=seq, ordinal=ordinal, at_ms=at_ms, machine=move.machine, kind=table.kind, name=machine.name,
-                service=_service_name(world, machine, machines), source=table.state_names[move.source],
-                event=table.events[move.event], target=table.state_names[move.target], why=move.why, actor=move.actor,
+                seq=seq,
+                ordinal=ordinal,
+                at_ms=at_ms,
+                machine=move.machine,
+                kind=table.kind,
+                name=machine.name,
+                service=_service_name(world, machine, machines),
+                source=table.state_names[move.source],
+                event=table.events[move.event],
+                target=table.state_names[move.target],
+                why=move.why,
+                actor=move.actor,
             )  # fmt: skip
         )
     return tuple(found)
@@ -61,9 +72,17 @@ def moves_of(record: Record) -> list[Move]:
         note = record.notes.get(ordinal)
         found.append(
             Move(
-                int(row["machine"]), int(row["version"]), int(row["deadline_ms"]), int(row["kind"]), int(row["source"]),
-                int(row["event"]), int(row["target"]), bool(row["flags"] & 1),
-                note.patch if note else {}, note.why if note else "", note.actor if note else "",
+                int(row["machine"]),
+                int(row["version"]),
+                int(row["deadline_ms"]),
+                int(row["kind"]),
+                int(row["source"]),
+                int(row["event"]),
+                int(row["target"]),
+                bool(row["flags"] & 1),
+                note.patch if note else {},
+                note.why if note else "",
+                note.actor if note else "",
             )  # fmt: skip
         )
     return found

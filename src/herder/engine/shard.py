@@ -75,7 +75,8 @@ class Shard:
 
     async def commit(self, inputs: Sequence[Input], review: Review | None = None) -> Committed:
         """Decide, append once, take it in. Raises Conflict (a claim is taken, nothing written), Unreachable (the store
-        is gone; nothing was written, or what was is found again), ShardLost."""
+        is gone; nothing was written, or what was is found again), ShardLost.
+        """
         async with self._lock:
             now_ms = self.clock.now_ms()
             decision = decide(self.world, inputs, now_ms, review)
@@ -117,7 +118,9 @@ class Shard:
         if found is None:
             raise Unreachable("the store lost the connection before the commit", "it is tried again") from error
         if found.hash != mine.hash:
-            raise ShardLost(f"another controller wrote record {mine.seq}", "only one controller may own a shard") from error
+            raise ShardLost(
+                f"another controller wrote record {mine.seq}", "only one controller may own a shard"
+            ) from error
 
     async def _snapshot_when_due(self) -> None:
         if self.world.seq - self._snapshot_seq < SNAPSHOT_EVERY:

@@ -16,7 +16,8 @@ from herder.machines.table import State, Table
 @dataclass(slots=True)
 class Machine:
     """One machine. version: moves so far; entered: the version at which its present state was entered (what an
-    effect is keyed by); order: the log's seq of that moment (what agents compare); since_ms, deadline_ms: times."""
+    effect is keyed by); order: the log's seq of that moment (what agents compare); since_ms, deadline_ms: times.
+    """
 
     id: int
     kind: str

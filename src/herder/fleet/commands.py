@@ -126,7 +126,9 @@ def switch_over(world: World, name: str, to: str, actor: str) -> list[Input]:
     if to:
         target = next((ident for ident in standbys if world.get(ident).name == to), 0)
         if not target:
-            raise NotFound(f"'{to}' is no standby of '{name}'", "choose one of: " + ", ".join(world.get(s).name for s in standbys))
+            raise NotFound(
+                f"'{to}' is no standby of '{name}'", "choose one of: " + ", ".join(world.get(s).name for s in standbys)
+            )
     if not usable or (target and target not in usable):
         raise Refused(f"{to or 'no standby'} is not available", f"herder show {name} tells why")
     if service.data["sync"]:

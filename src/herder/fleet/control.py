@@ -76,7 +76,9 @@ class Control:
 
     async def services(self) -> list[dict[str, Any]]:
         """All that are not gone."""
-        return [self._view(service) for service in self.loop.world.of_kind("service") if service.state not in views.GONE]
+        return [
+            self._view(service) for service in self.loop.world.of_kind("service") if service.state not in views.GONE
+        ]
 
     async def show(self, name: str) -> dict[str, Any]:
         """One service; also one that rests in the trash, whose state says so."""
@@ -146,7 +148,9 @@ class Control:
                     await changed.wait()
         except TimeoutError:
             now = self.loop.world.get(service.id).state
-            raise TimedOut(f"'{name}' is {now} after {timeout_s:.0f} s, not {state}", f"herder explain {name}") from None
+            raise TimedOut(
+                f"'{name}' is {now} after {timeout_s:.0f} s, not {state}", f"herder explain {name}"
+            ) from None
         finally:
             stop()
         return self._view(self.loop.world.get(service.id))
@@ -164,7 +168,12 @@ class Control:
                     last = service.data["primary"]
                     view = self._view(service)
                     primary = self.loop.world.get(last).name
-                    yield {"url": view["url"], "read_url": view["read_url"], "primary": primary, "at_ms": self.clock.now_ms()}
+                    yield {
+                        "url": view["url"],
+                        "read_url": view["read_url"],
+                        "primary": primary,
+                        "at_ms": self.clock.now_ms(),
+                    }
                 changed.clear()
                 await changed.wait()
         finally:

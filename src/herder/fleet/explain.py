@@ -41,7 +41,12 @@ def _beginning(row: HistoryRow, chain: list[dict[str, Any]]) -> bool:
 
 def _link(row: HistoryRow) -> dict[str, Any]:
     moved = f"{row.source} -> {row.target}" if row.source != row.target else row.target
-    return {"at_ms": row.at_ms, "source": f"{row.kind} {row.name}", "text": f"{moved} ({row.event}): {row.why}", "actor": row.actor}
+    return {
+        "at_ms": row.at_ms,
+        "source": f"{row.kind} {row.name}",
+        "text": f"{moved} ({row.event}): {row.why}",
+        "actor": row.actor,
+    }
 
 
 def _raw_lines(world: World, service: Machine) -> list[dict[str, Any]]:

@@ -106,8 +106,15 @@ def not_well(world: World) -> list[dict[str, Any]]:
                 continue
             busy = doing(world, machine) or _server_work(machine)
             found.append(
-                {"name": machine.name, "kind": kind, "state": machine.state, "since_ms": machine.since_ms,
-                 "doing": busy, "waits_for": waits_for(world, machine), "why": _why(machine)}  # fmt: skip
+                {
+                    "name": machine.name,
+                    "kind": kind,
+                    "state": machine.state,
+                    "since_ms": machine.since_ms,
+                    "doing": busy,
+                    "waits_for": waits_for(world, machine),
+                    "why": _why(machine),
+                }  # fmt: skip
             )
     return found
 

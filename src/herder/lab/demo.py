@@ -426,7 +426,7 @@ def _facts(ending: Ending) -> Facts:
 
 def draw_svg(path: Path, frame: Frame, ending: Ending) -> None:
     """The picture of the README: one frame while things are broken, and the table."""
-    console = Console(record=True, width=132, height=44, file=StringIO(), force_terminal=True, color_system="truecolor",
+    console = Console(record=True, width=120, height=44, file=StringIO(), force_terminal=True, color_system="truecolor",
                       highlight=False)  # fmt: skip
     console.print(Picture(frame))
     console.print()

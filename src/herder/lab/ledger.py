@@ -92,7 +92,7 @@ def gap(acked_at: Sequence[float], since: float, until: float) -> float | None:
     if not times:
         return None
     longest = max((later - earlier for earlier, later in pairwise(times) if later > since), default=0.0)
-    return max(longest, until - times[-1] if until - times[-1] > 1.0 else 0.0)
+    return max(longest, until - times[-1])
 
 
 def audit(acked: Iterable[int], present: Iterable[int]) -> Audit:

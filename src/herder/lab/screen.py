@@ -304,6 +304,9 @@ def _harm(number: int | None, plan: str) -> str:
 
 _COLUMNS = (("fault", 22), ("service", 18), ("fence used", 27), ("without writes", 15), ("server", 9),
             ("acknowledged", 14), ("lost", 6), ("doubled", 9))  # fmt: skip
+_NARROW = (("fault", 21), ("service", 10), ("fence used", 20), ("gap", 8), ("server", 0), ("acked", 8), ("lost", 5),
+           ("doubled", 8))  # fmt: skip
+"""For 80 columns; what has no width is left out."""
 _LEFT = 3
 """The first columns are words; the others are numbers, which stand to the right."""
 WIDTH_OF_ONE_LINE = 200
@@ -319,11 +322,12 @@ class Closing:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width = options.max_width
         beside = width >= WIDTH_OF_ONE_LINE
-        headings = [Text(name, style="dim") for name, _ in _COLUMNS]
-        yield _row(headings).append("  what herder did" if beside else "", style="dim")
-        yield Text("─" * min(width, sum(size for _, size in _COLUMNS) + (60 if beside else 0)), style="dim")
+        columns = _COLUMNS if width >= sum(size for _, size in _COLUMNS) else _NARROW
+        headings = [Text(name, style="dim") for name, _ in columns]
+        yield _row(headings, columns).append("  what herder did" if beside else "", style="dim")
+        yield Text("─" * sum(size for _, size in columns) + (60 if beside else 0), style="dim")
         for result in self.ending.results:
-            row = _row(_cells(result))
+            row = _row(_cells(result), columns)
             if beside:
                 yield row.append(f"  {result.what}", style="dim")
             else:
@@ -336,9 +340,11 @@ class Closing:
             yield Text.assemble(("✓ ", "green"), (_verdict(self.ending), "bold"))
 
 
-def _row(cells: Sequence[Text]) -> Text:
+def _row(cells: Sequence[Text], columns: Sequence[tuple[str, int]]) -> Text:
     line = Text()
-    for number, (cell, (_, width)) in enumerate(zip(cells, _COLUMNS, strict=True)):
+    for number, (cell, (_, width)) in enumerate(zip(cells, columns, strict=True)):
+        if not width:
+            continue
         text = cell.copy()
         text.truncate(width - 1, overflow="ellipsis")
         space = " " * (width - text.cell_len)

@@ -9,6 +9,7 @@ def consented(facts: Facts, brought: Facts) -> bool:
     """The owner typed the name of the very service (S5, failures.md 58)."""
     return bool(brought.get("consent")) and brought.get("consent") == brought.get("service_name")
 
+
 _FAILED = (Emit("service", "playbook_failed"),)
 
 DESTROY = Table(

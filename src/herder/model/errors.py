@@ -74,7 +74,7 @@ class TimedOut(HerderError):
 
 
 class Environment(HerderError):
-    """This machine lacks something: a binary, a permission, a port, disk space."""
+    """The machine lacks something: a binary, a permission, a port, disk space."""
 
     code = "environment"
     exit_code = 8

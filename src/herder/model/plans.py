@@ -38,11 +38,19 @@ class Plan:
 PLANS: dict[str, Plan] = {
     plan.name: plan
     for plan in (
-        Plan("dev", 1, False, 256, 0, 0.0, 1, "one member; a fault means a restart in place"),
-        Plan("standard", 2, False, 512, 160 * 1024**2, 600.0, 7,
-             "primary and asynchronous standby; promoted behind a confirmed fence, inside a bounded loss"),
-        Plan("premium", 3, True, 512, 0, 0.0, 7,
-             "primary and two standbys, a commit waits for one of them; no acknowledged write is lost"),
+        Plan(
+            name="dev", members=1, sync=False, memory_mb=256, max_loss_bytes=0, max_loss_s=0.0, retired_days=1,
+            summary="one member; a fault means a restart in place",
+        ),
+        Plan(
+            name="standard", members=2, sync=False, memory_mb=512, max_loss_bytes=160 * 1024**2, max_loss_s=600.0,
+            retired_days=7,
+            summary="primary and asynchronous standby; promoted behind a confirmed fence, inside a bounded loss",
+        ),
+        Plan(
+            name="premium", members=3, sync=True, memory_mb=512, max_loss_bytes=0, max_loss_s=0.0, retired_days=7,
+            summary="primary and two standbys, a commit waits for one of them; no acknowledged write is lost",
+        ),
     )
 }  # fmt: skip
 

@@ -33,7 +33,5 @@ MEANING: dict[UnitState, str] = {
     UnitState.TERMINATED: "gone; absorbing",
 }
 
-NO_DEADLINE_NEEDED = frozenset(
-    {UnitState.AVAILABLE, UnitState.RETIRED, UnitState.ARCHIVED, UnitState.TERMINATED}
-)
+NO_DEADLINE_NEEDED = frozenset({UnitState.AVAILABLE, UnitState.RETIRED, UnitState.ARCHIVED, UnitState.TERMINATED})
 """Every other state must have a deadline that leads somewhere or pages."""

@@ -113,7 +113,8 @@ class Driver(Protocol):
 
     async def create_primary(self, spec: MemberSpec, sync: SyncSet) -> Running:
         """Make an empty primary (from a template where there is one, with a fresh system id), start it, with user and
-        database ready for the first write. A half-made directory of an earlier try is cleared away first."""
+        database ready for the first write. A half-made directory of an earlier try is cleared away first.
+        """
 
     async def create_standby(self, spec: MemberSpec, source: Source) -> Running:
         """Copy the source beside `data_dir`, move it in place, start it following the source."""
@@ -124,7 +125,8 @@ class Driver(Protocol):
     async def stop(self, spec: MemberSpec, *, fast: bool) -> str:
         """End it and return only when *no process with this data directory is left* (a dead postmaster is not a
         stopped engine). fast=True: a clean shutdown that lets standbys have everything; False: at once.
-        Returns how it was confirmed, in words."""
+        Returns how it was confirmed, in words.
+        """
 
     async def leftovers(self, spec: MemberSpec) -> list[int]:
         """Pids of processes that still have this data directory (cwd or open socket), the first process included."""
@@ -144,7 +146,8 @@ class Driver(Protocol):
     async def rejoin(self, spec: MemberSpec, source: Source) -> str:
         """A stopped former primary becomes a standby of `source`: rewound when its divergent log is kept first, else
         a fresh copy beside it. Killed at any point, the next call recovers. Ends running and following; returns how
-        ('rewound', 'copied', 'followed')."""
+        ('rewound', 'copied', 'followed').
+        """
 
     async def read(self, spec: MemberSpec) -> Reading:
         """Look once, within a second, over a connection kept open between calls. Never raises for a dead engine."""
@@ -161,4 +164,5 @@ class Probe(Protocol):
 
     async def __call__(self, address: str, port: int, timeout_s: float) -> str:
         """'serving', 'refused' (its kernel answered that nothing listens), 'silent' (no answer within timeout_s),
-        or 'starting' (it answered that it cannot serve now)."""
+        or 'starting' (it answered that it cannot serve now).
+        """

@@ -60,7 +60,8 @@ class Provider(Protocol):
 
     async def fence(self, server: str, incarnation: int) -> str:
         """End every process of that incarnation and cut its link; returns how it was confirmed, in words.
-        Raises Refused when this provider cannot or may not fence, Unreachable when it cannot confirm."""
+        Raises Refused when this provider cannot or may not fence, Unreachable when it cannot confirm.
+        """
 
     async def destroy(self, server: str) -> None:
         """Remove the server for good (processes, namespace); its directory is moved to the provider's trash."""

@@ -103,13 +103,15 @@ class Store(Protocol):
 
     async def migrate(self) -> int:
         """Bring the schema up to date (one transaction a migration); returns the version. A schema newer than this
-        herder knows raises NewerData and changes nothing."""
+        herder knows raises NewerData and changes nothing.
+        """
 
     async def take_over(
         self, shard: int, owner: str, ttl_s: float, build: Callable[[int, StoredRecord | None], StoredRecord]
     ) -> StoredRecord:
         """In one transaction: bump the lease's epoch to this owner, read the last record, append `build(epoch, last)`.
-        The same owner may take its own lease again at once. Raises LeaseHeld."""
+        The same owner may take its own lease again at once. Raises LeaseHeld.
+        """
 
     async def renew(self, shard: int, owner: str, epoch: int, ttl_s: float) -> bool:
         """Extend the lease; False when somebody else has taken it."""

@@ -30,7 +30,8 @@ class MemberPulse(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 
 class Pulse(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """One frame of one server. seq counts frames of this agent's life; sent_ms is its own clock (never trusted for
-    order). paused_ms: how long the agent itself did not run before this frame (a frozen host that thawed)."""
+    order). paused_ms: how long the agent itself did not run before this frame (a frozen host that thawed).
+    """
 
     version: int
     server: str

@@ -19,7 +19,8 @@ DEAF_PATIENCE_S = 3.0
 @dataclass(frozen=True, slots=True)
 class Expected:
     """What the log says of a member. term: the service's. held: a playbook that changes leadership is under way, so
-    that a role may be ahead of the log for a moment."""
+    that a role may be ahead of the log for a moment.
+    """
 
     member: int
     state: str
@@ -85,7 +86,9 @@ def _judge_standby(expected: Expected, reading: Reading, ages: Ages) -> list[Sig
     if reading.upstream is False and expected.state == "available":
         signs = [Sign("primary", "suspected", "a standby lost its stream from it", {"seen_by": expected.member})]
         if ages.upstream_lost_s > UPSTREAM_PATIENCE_S:
-            signs.append(Sign("member", "ill", f"no stream for {ages.upstream_lost_s:.0f} s", {"detail": reading.detail}))
+            signs.append(
+                Sign("member", "ill", f"no stream for {ages.upstream_lost_s:.0f} s", {"detail": reading.detail})
+            )
         return signs
     return []
 
@@ -95,4 +98,6 @@ def _exit_words(pulse: MemberPulse) -> str:
 
 
 def _where(reading: Reading) -> str:
-    return f"{reading.position.timeline}:{format_lsn(reading.position.lsn)}" if reading.position else "an unknown position"
+    return (
+        f"{reading.position.timeline}:{format_lsn(reading.position.lsn)}" if reading.position else "an unknown position"
+    )

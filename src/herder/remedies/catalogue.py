@@ -60,7 +60,9 @@ class Catalogue:
         if primary.state != "available":
             return []
         if service.state != "available":
-            return [Input(service.id, "primary_well", {}, why=f"{primary.name} serves and no playbook holds the service")]
+            return [
+                Input(service.id, "primary_well", {}, why=f"{primary.name} serves and no playbook holds the service")
+            ]
         return self._strike(draft, service) or self._rebuild(draft, service, primary) or _all_well(draft, service)
 
     def _make_or_end(self, draft: Draft, service: Machine) -> list[Input]:
@@ -84,7 +86,9 @@ class Catalogue:
         )  # fmt: skip
         if choice.playbook == "failover" and not self._budget_left(draft, service):
             if not _page_open(draft, service, "failover_blocked"):
-                why = f"{self.failovers_per_hour} automatic failover(s) within the hour: blocked until a person allows it"
+                why = (
+                    f"{self.failovers_per_hour} automatic failover(s) within the hour: blocked until a person allows it"
+                )
                 return [Input(service.id, "blocked", {}, why=why)]
             if not server_up:
                 return []
@@ -132,7 +136,11 @@ class Catalogue:
             if not wanted or (held is not None and held.live) or _rebuild_too_early(draft, member):
                 continue
             if member.data.get("rebuilds", 0) >= REBUILD_TRIES and not _page_open(draft, service, "rebuild_fails"):
-                found.append(page_input(draft, service, "rebuild_fails", f"{member.name} could not be rebuilt {REBUILD_TRIES} times"))
+                found.append(
+                    page_input(
+                        draft, service, "rebuild_fails", f"{member.name} could not be rebuilt {REBUILD_TRIES} times"
+                    )
+                )
             facts = {"service": service.id, "member": member.id, "primary": primary.id, "sync": service.data["sync"],
                      "term": service.data["term"], "added": [member.id]}  # fmt: skip
             found.append(_begin(draft, "rebuild", service, f"{member.name} does not follow {primary.name}", facts))

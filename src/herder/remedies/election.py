@@ -85,7 +85,8 @@ class Bound:
 @dataclass(frozen=True, slots=True)
 class Loss:
     """What promotion may lose at most. bytes: behind the old primary's last known position; lag_s: how long the
-    standby's stream had been without a message when the primary was last known well."""
+    standby's stream had been without a message when the primary was last known well.
+    """
 
     bytes: int
     lag_s: float

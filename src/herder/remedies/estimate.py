@@ -24,7 +24,9 @@ class Choice:
     why: str
 
 
-def choose(*, sync: bool, standbys: int, server_up: bool, restart_failed: bool, redo_bytes: int = REDO_GUESS_BYTES) -> Choice:
+def choose(
+    *, sync: bool, standbys: int, server_up: bool, restart_failed: bool, redo_bytes: int = REDO_GUESS_BYTES
+) -> Choice:
     """standbys: members that could lead. restart_failed: the last try in place did not help."""
     if not server_up:
         return Choice("failover", "its server is not known to run, so nothing can be started there")

@@ -54,7 +54,8 @@ class Repointed(StrEnum):
 
 async def fence_primary(hands: Hands, work: Machine) -> Outcome:
     """Prove that the old primary acknowledges nothing more: its agent stops it and sees no process left, or the
-    provider ends its incarnation. Both are tried; either one confirmed is enough."""
+    provider ends its incarnation. Both are tried; either one confirmed is enough.
+    """
     old, server = hands.get(work.data["old_primary"]), hands.get(work.data["server"])
     tried: list[str] = []
     if hands.board.silent_for(server.name, hands.clock.monotonic()) < hands.board.patience(server.name):
@@ -94,7 +95,8 @@ async def collect_pledges(hands: Hands, work: Machine) -> Outcome:
 def _history(hands: Hands, work: Machine, pledges: dict[int, Position]) -> str:
     """The replication id that a candidate must share. The old primary's last reading tells it, but a Valkey primary
     takes a new one when its first replica attaches, so a reading without replicas does not; then the id of the standby
-    whose stream was up last does, unless it had been lost for a while."""
+    whose stream was up last does, unless it had been lost for a while.
+    """
     old = hands.get(work.data["old_primary"])
     last = hands.reading(old)
     if last is not None and last.position is not None and (last.streaming or not last.position.history):
@@ -113,7 +115,11 @@ async def _pledge(hands: Hands, work: Machine, ident: int) -> Position:
 
 def _within_bound(hands: Hands, work: Machine, elected: Elected, evidence: dict[str, str]) -> Outcome:
     """S4: on an async plan the loss is estimated against what was last read of the old primary."""
-    facts: dict[str, Any] = {"candidate": elected.candidate, "new_voters": list(elected.new_voters), "pledges": evidence}
+    facts: dict[str, Any] = {
+        "candidate": elected.candidate,
+        "new_voters": list(elected.new_voters),
+        "pledges": evidence,
+    }
     name = hands.get(elected.candidate).name
     if work.data["sync"]:
         fence = f"pledges of {len(evidence)} voters"
@@ -124,7 +130,9 @@ def _within_bound(hands: Hands, work: Machine, elected: Elected, evidence: dict[
     plan = hands.plan(hands.service(work))
     facts |= {"loss_bytes": may_lose.bytes}
     if not may_lose.within(Bound(plan.max_loss_bytes, plan.max_loss_s)):
-        why = f"{name} is {may_lose.bytes} bytes and {may_lose.lag_s:.0f} s behind; the plan allows {plan.max_loss_bytes}"
+        why = (
+            f"{name} is {may_lose.bytes} bytes and {may_lose.lag_s:.0f} s behind; the plan allows {plan.max_loss_bytes}"
+        )
         return Outcome(Pledged.BEYOND_BOUND, facts, why=why)
     return Outcome(Pledged.PLEDGED, facts, why=f"{name} reaches farthest, at most {may_lose.bytes} bytes behind")
 
@@ -163,7 +171,9 @@ async def repoint_standbys(hands: Hands, work: Machine) -> Outcome:
     while hands.clock.monotonic() < end:
         streaming = wanted & (await hands.read(candidate)).streaming.keys()
         if streaming:
-            return Outcome(Repointed.FOLLOWED, {"followed": len(followed)}, why=f"{', '.join(sorted(streaming))} follows")
+            return Outcome(
+                Repointed.FOLLOWED, {"followed": len(followed)}, why=f"{', '.join(sorted(streaming))} follows"
+            )
         await hands.clock.sleep(0.02)
     return Outcome(Repointed.ALONE, {}, why=f"none of {', '.join(sorted(wanted))} streams yet {why}".strip())
 

@@ -112,15 +112,22 @@ class Hands:
     def guard_set(self, service: Machine, leader: Machine, voters: list[int]) -> SyncSet:
         """What a new primary must be in touch with before it acknowledges. PostgreSQL: its voters. Valkey replicates
         asynchronously; with two replicas one must be in touch (min-replicas), which bounds an isolated primary's loss;
-        with one replica that would stop writes whenever it is away."""
+        with one replica that would stop writes whenever it is away.
+        """
         if service.data["engine"] == Engine.VALKEY:
             others = [ident for ident in service.data["members"] if ident != leader.id]
             return self.sync_set(service, others if len(others) > 1 else [])
         return self.sync_set(service, voters)
 
     async def ask(
-        self, work: Machine, member: Machine, name: str, args: dict[str, Any] | None = None, *,
-        tag: str = "", answer_s: float = ANSWER_S,
+        self,
+        work: Machine,
+        member: Machine,
+        name: str,
+        args: dict[str, Any] | None = None,
+        *,
+        tag: str = "",
+        answer_s: float = ANSWER_S,
     ) -> Any:
         """Have an agent do a job in the name of the machine `work` and return its result as plain data.
 
@@ -153,7 +160,9 @@ class Hands:
         """A fresh reading by its agent."""
         return msgspec.convert(await self.look(member, "read", {}, answer_s), Reading)
 
-    async def position(self, work: Machine, member: Machine, name: str, args: dict[str, Any], answer_s: float) -> Position:
+    async def position(
+        self, work: Machine, member: Machine, name: str, args: dict[str, Any], answer_s: float
+    ) -> Position:
         """A job that answers with a position (pledge, promote)."""
         return msgspec.convert(await self.ask(work, member, name, args, answer_s=answer_s), Position)
 

@@ -81,7 +81,9 @@ async def load_first_sync_set(hands: Hands, work: Machine) -> Outcome:
     """The standbys are voters in the log: from now on a commit waits for one of them."""
     sync = hands.sync_set(hands.service(work), work.data["added"])
     try:
-        await hands.ask(work, hands.get(work.data["primary"]), "set_sync", {"sync": msgspec.to_builtins(sync)}, tag=_try(work))
+        await hands.ask(
+            work, hands.get(work.data["primary"]), "set_sync", {"sync": msgspec.to_builtins(sync)}, tag=_try(work)
+        )
     except (JobFailed, JobRefused) as error:
         return Outcome(Enrolled.FAILED, why=error.message)
     return Outcome(Enrolled.ENROLLED, {}, why=f"ANY {sync.k} of {', '.join(sync.members)}")

@@ -62,7 +62,9 @@ async def rejoin_member(hands: Hands, work: Machine) -> Outcome:
     try:
         if not member.data.get("deposed") and member.data.get("rebuilds", 0) <= 1 and await _stands_by(hands, member):
             await hands.ask(work, member, "follow", source)
-            return Outcome(Rejoined.REJOINED, {"how": "followed"}, why=f"{member.name} was running: pointed at {primary.name}")
+            return Outcome(
+                Rejoined.REJOINED, {"how": "followed"}, why=f"{member.name} was running: pointed at {primary.name}"
+            )
         await hands.ask(work, member, "stop", {"fast": False}, answer_s=10.0)
         how = await hands.ask(work, member, "rejoin", source)
     except (JobFailed, JobRefused) as error:
@@ -86,7 +88,9 @@ async def await_catch_up(hands: Hands, work: Machine) -> Outcome:
         reading = await hands.read(primary)
         flushed = reading.streaming.get(member.name)
         if flushed is not None and reading.position is not None and reading.position.lsn - flushed <= CLOSE_BYTES:
-            return Outcome(CaughtUp.CAUGHT_UP, {}, why=f"{member.name} streams, {reading.position.lsn - flushed} bytes behind")
+            return Outcome(
+                CaughtUp.CAUGHT_UP, {}, why=f"{member.name} streams, {reading.position.lsn - flushed} bytes behind"
+            )
         await hands.clock.sleep(0.1)
     return Outcome(CaughtUp.FAILED, why=f"{member.name} does not stream from {primary.name}")
 

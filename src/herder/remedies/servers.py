@@ -87,7 +87,8 @@ async def watch_server(hands: Hands, server: Machine) -> Outcome:
 
 async def _revive_agent(hands: Hands, server: Machine) -> None:
     """The server runs and says nothing: its agent may be gone while its engines serve. Starting the same incarnation
-    again adopts an agent that runs (frozen, or cut off) and starts one that does not; engines are not touched."""
+    again adopts an agent that runs (frozen, or cut off) and starts one that does not; engines are not touched.
+    """
     token = await hands.mint_join(server.name, server.data["incarnation"])
     try:
         await hands.provider.boot(hands.launch(server, token))

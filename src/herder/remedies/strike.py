@@ -22,7 +22,8 @@ class Shrunk(StrEnum):
 
 async def shrink_sync_set(hands: Hands, work: Machine) -> Outcome:
     """Shrink W, end the struck one's walsender (the driver does both), then wait until every remaining voter has
-    flushed past the primary's position of that moment: only then may the log forget the struck one."""
+    flushed past the primary's position of that moment: only then may the log forget the struck one.
+    """
     primary = hands.get(work.data["primary"])
     keep: list[int] = work.data["keep"]
     sync = hands.sync_set(hands.service(work), keep)

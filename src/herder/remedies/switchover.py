@@ -95,6 +95,3 @@ async def promote_drained(hands: Hands, work: Machine) -> Outcome:
     except JobRefused as error:  # any other failure: it may lead already, so it is asked again
         return Outcome(Promoted.REFUSED, why=error.message)
     return Outcome(Promoted.PROMOTED, {}, why=f"{candidate.name} leads from {now.timeline}:{format_lsn(now.lsn)}")
-
-
-

@@ -13,7 +13,8 @@ FRESH_UPSTREAM_S = 1.0
 class Looks:
     """What was seen of one engine. probes: vantage -> 'serving' | 'starting' | 'refused' | 'silent';
     upstream_age_s: standby -> seconds since a message from it; provider: does it say that the server runs;
-    pulse_age_s, patience_s: its own agent's silence and how much of that is normal."""
+    pulse_age_s, patience_s: its own agent's silence and how much of that is normal.
+    """
 
     probes: Mapping[str, str]
     upstream_age_s: Mapping[str, float]
@@ -34,21 +35,26 @@ def judge_looks(looks: Looks) -> Verdict:
     """Dead: nobody sees it serve, and at least two vantage points say so, one of them not this controller."""
     alive = [vantage for vantage, saw in looks.probes.items() if saw in ("serving", "starting")]
     if alive:
-        return Verdict(False, f"seen serving by {', '.join(alive)}")
+        return Verdict(dead=False, why=f"seen serving by {', '.join(alive)}")
     fresh = [name for name, age in looks.upstream_age_s.items() if age < FRESH_UPSTREAM_S]
     refused = [vantage for vantage, saw in looks.probes.items() if saw == "refused"]
     silent = [vantage for vantage, saw in looks.probes.items() if saw == "silent"]
     if fresh and not refused:
-        return Verdict(False, f"{', '.join(fresh)} had a message from it less than {FRESH_UPSTREAM_S:.0f} s ago")
+        return Verdict(
+            dead=False, why=f"{', '.join(fresh)} had a message from it less than {FRESH_UPSTREAM_S:.0f} s ago"
+        )
     witnesses = [*refused, *silent]
     if looks.provider is False:
         witnesses.append("its provider")
     others = [name for name in witnesses if name != "controller"]
     if len(witnesses) < 2 or not others:
-        return Verdict(False, f"only {', '.join(witnesses) or 'nobody'} could look")
+        return Verdict(dead=False, why=f"only {', '.join(witnesses) or 'nobody'} could look")
     if not refused and looks.provider is not False and looks.pulse_age_s < looks.patience_s:
-        return Verdict(False, f"its agent was heard {looks.pulse_age_s:.1f} s ago")
+        return Verdict(dead=False, why=f"its agent was heard {looks.pulse_age_s:.1f} s ago")
     words = [f"{vantage}: {saw}" for vantage, saw in sorted(looks.probes.items())]
     if looks.provider is False:
         words.append("provider: nothing of it runs")
-    return Verdict(True, f"{', '.join(words)}; pulse {looks.pulse_age_s:.1f} s old (normal up to {looks.patience_s:.1f} s)")
+    return Verdict(
+        dead=True,
+        why=f"{', '.join(words)}; pulse {looks.pulse_age_s:.1f} s old (normal up to {looks.patience_s:.1f} s)",
+    )

@@ -15,7 +15,7 @@ from typing import Any
 import asyncpg
 
 from herder.drivers import binaries, processes
-from herder.drivers.postgres import config, layout, lifecycle, rejoin, streaming, template
+from herder.drivers.postgres import config, layout, lifecycle, rejoin, spares, streaming, template
 from herder.drivers.postgres.copying import claim_slot, copy_beside, swap
 from herder.drivers.postgres.layout import Layout
 from herder.drivers.postgres.session import (
@@ -99,7 +99,10 @@ class PostgresDriver:
         self._prepare(paths)
         await processes.kill_within(paths.data)
         source = await template.ensure(bin_dir, major, self._template_dir, self._account)
-        await template.clone(source, paths.new, self._account)
+        if paths.new.exists():
+            await asyncio.to_thread(layout.remove, paths.new)
+        if not await spares.take(self._template_dir, major, paths.new):
+            await template.clone(source, paths.new, self._account)
         layout.write(there.sync_conf, text, self._account)
         lifecycle.write_config(spec, paths, paths.new, self._account)
         layout.write_owner(there, spec, self._account)
