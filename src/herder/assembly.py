@@ -14,6 +14,7 @@ from herder.engine.shard import Shard
 from herder.fleet.control import Control
 from herder.fleet.watch import Watch
 from herder.machines.registry import TABLES
+from herder.model.errors import Unreachable
 from herder.ports.clock import Clock, Random
 from herder.ports.provider import Provider
 from herder.ports.store import Store
@@ -102,8 +103,8 @@ class ControlPlane:
             await self.parts.clock.sleep(LEASE_TTL_S / 3)
             try:
                 mine = await self.parts.store.renew(0, self.owner, self.shard.world.epoch, LEASE_TTL_S)
-            except Exception as error:
-                log.warning("the lease could not be renewed: %s", error)
+            except Unreachable as error:
+                log.warning("the lease could not be renewed: %s", error.message)
                 continue
             if not mine:
                 raise RuntimeError("another controller took this shard")

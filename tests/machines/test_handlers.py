@@ -55,7 +55,9 @@ def test_a_handler_of_nothing_is_named(registered: list[Registered]):
 
 
 def test_other_outcomes_than_the_declared_ones_are_named(registered: list[Registered]):
-    with pytest.raises(ValueError, match=r"effect 'launch_server' declares \['failed', 'up'\], its handler gives \['shrug'\]"):
+    with pytest.raises(
+        ValueError, match=r"effect 'launch_server' declares \['failed', 'up'\], its handler gives \['shrug'\]"
+    ):
         check_handlers(TABLES, [replace(registered[0], outcomes=Other), *registered[1:]])
 
 

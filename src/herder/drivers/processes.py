@@ -85,7 +85,7 @@ def spawn(
     """
     with log.open("ab") as stream:
         account.own(log)
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: ASYNC220  the fork is all that blocks
             argv,
             cwd=cwd,
             env=environment(extra_env),
@@ -275,7 +275,7 @@ async def run(
     name = Path(argv[0]).name
     # Not asyncio's own subprocesses: uvloop's cannot change the user. Output goes to a file, so nothing can block on a pipe.
     with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: ASYNC220  the fork is all that blocks
             argv,
             cwd=cwd,
             env=environment(extra_env),

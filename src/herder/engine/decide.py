@@ -112,7 +112,7 @@ def decide(world: World, inputs: Sequence[Input], now_ms: int, review: Review | 
 def _step_all(draft: Draft, inputs: Sequence[Input], decision: Decision) -> None:
     queue: deque[tuple[Input, int]] = deque((item, 0) for item in inputs)
     while queue:
-        item, sender = queue.popleft()
+        item, _sender = queue.popleft()
         follow = _step(draft, item, decision)
         queue.extendleft(reversed([(emitted, item.machine) for emitted in follow]))
 

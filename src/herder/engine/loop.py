@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -64,6 +65,10 @@ class Loop:
             self.frozen = why
             log.critical("frozen: %s", why)
 
+    def _refuse_when_frozen(self) -> None:
+        if self.frozen:
+            raise Refused(f"this control plane is frozen: {self.frozen}", "herder status; repair the store first")
+
     def watch(self, on_commit: Callable[[Committed], None]) -> Callable[[], None]:
         """Call `on_commit` after each commit; returns how to stop that."""
         self._watchers.append(on_commit)
@@ -75,10 +80,8 @@ class Loop:
             raise RuntimeError("the loop has no effects to run")
         self.effects.follow(self.world, list(self.world.machines))
         while True:
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), DEADLINE_TICK_S)
-            except TimeoutError:
-                pass
             self._wake.clear()
             await self._proposals_once()
             inputs, self._inputs = self._inputs, []
@@ -92,15 +95,12 @@ class Loop:
             if future.done():
                 continue
             try:
-                if self.frozen:
-                    raise Refused(
-                        f"this control plane is frozen: {self.frozen}", "herder status; repair the store first"
-                    )
+                self._refuse_when_frozen()
                 committed = await self._commit(proposal(self.world))
             except ShardLost as lost:
                 future.set_exception(lost)
                 raise
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  whoever proposed it handles it
                 future.set_exception(error)
             else:
                 future.set_result(committed)
@@ -113,7 +113,7 @@ class Loop:
             except Unreachable as error:
                 if self.store_down_since is None:
                     self.store_down_since = self.clock.monotonic()
-                    log.error("the store does not answer: %s; data services keep serving", error.message)
+                    log.exception("the store does not answer: %s; data services keep serving", error.message)
                 await self.clock.sleep(STORE_RETRY_S)
             else:
                 if self.store_down_since is not None:

@@ -60,7 +60,7 @@ def history_rows(
                 target=table.state_names[move.target],
                 why=move.why,
                 actor=move.actor,
-            )  # fmt: skip
+            )
         )
     return tuple(found)
 
@@ -83,7 +83,7 @@ def moves_of(record: Record) -> list[Move]:
                 note.patch if note else {},
                 note.why if note else "",
                 note.actor if note else "",
-            )  # fmt: skip
+            )
         )
     return found
 

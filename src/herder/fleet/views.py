@@ -114,7 +114,7 @@ def not_well(world: World) -> list[dict[str, Any]]:
                     "doing": busy,
                     "waits_for": waits_for(world, machine),
                     "why": _why(machine),
-                }  # fmt: skip
+                }
             )
     return found
 

@@ -126,11 +126,13 @@ class Demo:
 
     def run_and_account(self) -> Facts:
         """The totals. What fails on the way is told, and the account is still given."""
-        for work in (self.run, self.account):
+        for work in (self.prepare, self.run, self.account):
             try:
                 work()
             except Exception as error:  # noqa: BLE001  the table of what was seen is worth more than a trace
-                self.bad.append(f"{work.__name__}: {error!r}")
+                self.bad.append(f"{work.__name__} failed: {error if isinstance(error, HerderError) else repr(error)}")
+                if work == self.prepare:
+                    break
         return self.totals
 
     def run(self) -> None:
@@ -358,7 +360,6 @@ def _course(rig: Rig, shown: Screen, results: list[Result], looker: Looker, bega
     with rig:
         looker.start()
         try:
-            demo.prepare()
             totals = demo.run_and_account()
         finally:
             looker.stop()

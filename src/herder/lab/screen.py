@@ -325,7 +325,7 @@ class Closing:
         columns = _COLUMNS if width >= sum(size for _, size in _COLUMNS) else _NARROW
         headings = [Text(name, style="dim") for name, _ in columns]
         yield _row(headings, columns).append("  what herder did" if beside else "", style="dim")
-        yield Text("─" * sum(size for _, size in columns) + (60 if beside else 0), style="dim")
+        yield Text("─" * (sum(size for _, size in columns) + (60 if beside else 0)), style="dim")
         for result in self.ending.results:
             row = _row(_cells(result), columns)
             if beside:

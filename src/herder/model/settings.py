@@ -36,7 +36,6 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("failovers_per_hour", "int", "1", "Automatic failovers of one service within an hour; then it blocks and pages (orchestrator's number)."),
     Setting("lease_s", "float", "5.0", "Seconds a standard primary may serve without a renewal when nothing can fence it."),
     Setting("on_isolation", "str", "serve", "serve | stop: what an isolated standard primary does when its lease runs out; serve forbids unfenced promotion."),
-    Setting("warm_servers", "int", "0", "Servers kept ready ahead of demand, so that a create does not wait for an agent to start."),
     Setting("postgres_bin", "str", "", "Directory of PostgreSQL programs; empty: system packages, then the wheel."),
     Setting("valkey_bin", "str", "", "Path of valkey-server; empty: PATH, then the wheel."),
     Setting("nats_bin", "str", "", "Path of nats-server; empty: PATH, then the wheel."),

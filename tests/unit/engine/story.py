@@ -77,7 +77,9 @@ def standby_server(world: World) -> Machine:
 
 
 def each_server(event: str) -> Step:
-    return Step(lambda world: [Input(s.id, event, {}, entered=s.entered, actor="launch") for s in world.of_kind("server")])
+    return Step(
+        lambda world: [Input(s.id, event, {}, entered=s.entered, actor="launch") for s in world.of_kind("server")]
+    )
 
 
 def elected(world: World) -> dict[str, Any]:

@@ -120,7 +120,16 @@ async def told(store: Any, clock: VirtualClock, steps: Sequence[story.Step] = st
 
 def facts_of(machine: Machine) -> tuple[Any, ...]:
     """All that matters of a machine; `order` is the log's number, which a takeover shifts."""
-    return (machine.id, machine.kind, machine.state, machine.version, machine.entered, machine.since_ms, machine.deadline_ms, machine.data)
+    return (
+        machine.id,
+        machine.kind,
+        machine.state,
+        machine.version,
+        machine.entered,
+        machine.since_ms,
+        machine.deadline_ms,
+        machine.data,
+    )
 
 
 def world_of(world: World) -> list[tuple[Any, ...]]:
