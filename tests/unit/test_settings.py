@@ -30,9 +30,9 @@ def test_a_flag_wins_over_the_environment_over_the_file_over_the_default(home, t
 
 def test_a_named_file_replaces_the_directorys_own_and_may_name_the_directory(tmp_path):
     (tmp_path / "herder.toml").write_text("lease_s = 6")
-    (tmp_path / "other.toml").write_text(f'dir = "{tmp_path}"\nwarm_servers = 2')
+    (tmp_path / "other.toml").write_text(f'dir = "{tmp_path}"\nfailovers_per_hour = 2')
     found = resolve({}, {}, str(tmp_path / "other.toml"))
-    assert (found["dir"].value, found["warm_servers"].value, found["lease_s"].value) == (str(tmp_path), 2, 5.0)
+    assert (found["dir"].value, found["failovers_per_hour"].value, found["lease_s"].value) == (str(tmp_path), 2, 5.0)
 
 
 @pytest.mark.parametrize(
@@ -40,8 +40,8 @@ def test_a_named_file_replaces_the_directorys_own_and_may_name_the_directory(tmp
     [
         ("leese_s = 5", "there is no setting 'leese_s'"),
         ('lease_s = "5"', "not a number"),
-        ("warm_servers = 1.5", "not a whole number"),
-        ("warm_servers = true", "not a whole number"),
+        ("failovers_per_hour = 1.5", "not a whole number"),
+        ("failovers_per_hour = true", "not a whole number"),
         ("fencing = 1", "not true or false"),
         ("lease_s = -1", "not a length of time"),
         ('on_isolation = "halt"', "neither 'serve' nor 'stop'"),

@@ -85,7 +85,7 @@ def spawn(
     """
     with log.open("ab") as stream:
         account.own(log)
-        process = subprocess.Popen(  # noqa: ASYNC220  the fork is all that blocks
+        process = subprocess.Popen(
             argv,
             cwd=cwd,
             env=environment(extra_env),
