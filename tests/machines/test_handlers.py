@@ -56,11 +56,11 @@ def test_a_handler_of_nothing_is_named(registered: list[Registered]):
 
 def test_other_outcomes_than_the_declared_ones_are_named(registered: list[Registered]):
     with pytest.raises(
-        ValueError, match=r"effect 'launch_server' declares \['failed', 'up'\], its handler gives \['shrug'\]"
+        ValueError, match=r"effect 'launch_server' declares \['failed', 'up'\], its handler gives .*'shrug'"
     ):
         check_handlers(TABLES, [replace(registered[0], outcomes=Other), *registered[1:]])
 
 
 def test_all_faults_are_told_at_once(registered: list[Registered]):
-    with pytest.raises(ValueError, match="launch_server.*; .*boot_server.*; .*dance"):
+    with pytest.raises(ValueError, match=r"launch_server.*; .*boot_server.*; .*dance"):
         check_handlers(TABLES, [*registered[2:], Registered("dance", Other, nothing)])

@@ -56,6 +56,11 @@ async def _stop(driver: Driver, spec: MemberSpec, args: Args) -> Any:
     return await driver.stop(spec, fast=argument(args, "fast", bool) if "fast" in args else True)
 
 
+async def _drain(driver: Driver, spec: MemberSpec, args: Args) -> Any:
+    how = await driver.stop(spec, fast=True)
+    return {"how": how, "rest": await driver.rest(spec)}
+
+
 async def _restart(driver: Driver, spec: MemberSpec, args: Args) -> Any:
     await driver.stop(spec, fast=True)
     return await driver.start(spec)
@@ -114,7 +119,7 @@ ACTIONS: dict[str, Action] = {
     "create_standby": Action(_create_standby, restarts=True),
     "start": Action(_start, restarts=True),
     "stop": Action(_stop, restarts=True),
-    "drain": Action(_stop, restarts=True),
+    "drain": Action(_drain, restarts=True),
     "restart": Action(_restart, restarts=True),
     "rejoin": Action(_rejoin, restarts=True),
     "destroy": Action(_destroy, restarts=True, leaves=True),

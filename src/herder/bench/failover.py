@@ -114,16 +114,20 @@ def one_run(rig: Rig, plan: str, fault: str) -> Run:
     """Write, break, wait until all is well, audit."""
     since_ms = int(time.time() * 1000)
     trouble = ""
-    began = time.monotonic()
     report = None
     try:
         with Ledger(rig.show(NAME), rig.files.socket, rig.path / "ledgers") as ledger:
             time.sleep(SETTLE_S)
             since_ms = int(time.time() * 1000)
-            began = break_it(rig, fault)
+            began = time.monotonic()
+            before = rig.show(NAME)
+            break_it(rig, fault)
             try:
-                ledger.await_write(began, WELL_S)
-                rig.until_well(WELL_S)
+                if fault == "control_plane_killed":
+                    rig.until_well(WELL_S)
+                else:
+                    rig.until_healed(before, WELL_S)
+                ledger.await_write(time.monotonic(), WELL_S)
             except HerderError as error:
                 trouble = error.message
             until = time.monotonic()
@@ -138,11 +142,10 @@ def one_run(rig: Rig, plan: str, fault: str) -> Run:
     return Run(report, fence_of(events), trouble, events)
 
 
-def break_it(rig: Rig, fault: str) -> float:
-    """Make the fault happen, and end where the world ends it too; returns the monotonic time at which it began."""
+def break_it(rig: Rig, fault: str) -> None:
+    """Make the fault happen, and end where the world ends it too."""
     primary = rig.member(NAME, "primary")
     server = rig.server_of(primary)
-    began = time.monotonic()
     if fault == "engine_killed":
         faults.kill_engine(primary["pid"])
     elif fault == "host_killed":
@@ -164,7 +167,6 @@ def break_it(rig: Rig, fault: str) -> float:
         rig.kill_control_plane(everything=True)
         time.sleep(DOWN_S)
         rig.start_control_plane()
-    return began
 
 
 def fence_of(events: Sequence[Facts]) -> str:
@@ -190,7 +192,9 @@ def _in_words(run: Run) -> str:
     report = run.report
     if report is None:
         return run.trouble
-    gaps = f"gap {_seconds(report.gap_s)}, server gap {_seconds(report.server_gap_s)}"
+    gaps = (
+        f"gap {_seconds(report.gap_s)}, server gap {_seconds(report.server_gap_s)} from {_seconds(report.gap_after_s)}"
+    )
     wrong = f"{report.lost} lost, {report.doubled} doubled, {report.by_two} by two, {report.unknown} unknown"
     return f"{gaps}; of {report.acked}: {wrong}; {run.fence}{'; TROUBLE: ' if run.trouble else ''}{run.trouble}"
 

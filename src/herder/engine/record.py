@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from herder.model.errors import HerderError
 from herder.ports.store import StoredRecord
 
 FORMAT = 1
@@ -86,8 +87,13 @@ class Record:
     notes: dict[int, Note]
 
 
-class Broken(Exception):
-    """A record is missing, torn or altered; says which."""
+class Broken(HerderError):
+    """A record is missing, torn or altered; says which. Nothing is decided on such a log."""
+
+    code = "broken_log"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "restore the store from its backup; data services keep serving meanwhile")
 
 
 _encoder = msgspec.msgpack.Encoder()

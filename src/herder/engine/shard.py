@@ -13,7 +13,7 @@ from herder.engine.record import FORMAT, Body, Broken, Record, open_record, pack
 from herder.engine.world import World
 from herder.model.errors import Conflict, HerderError, Unreachable
 from herder.ports.clock import Clock
-from herder.ports.store import Batch, ClaimTaken, Collision, CommitUnknown, HistoryRow, Store, StoredRecord
+from herder.ports.store import Batch, ClaimTaken, Collision, CommitUnknown, HistoryRow, LeaseHeld, Store, StoredRecord
 
 log = logging.getLogger("herder.engine")
 
@@ -47,17 +47,28 @@ class Shard:
         self._last: StoredRecord | None = None
         self._lock = asyncio.Lock()
         self._snapshot_seq = 0
+        self._attempts: dict[bytes, tuple[StoredRecord, Record]] = {}  # by hash, all at seq + 1
 
     async def open(self, owner: str, lease_ttl_s: float) -> None:
         """Take the lease with a takeover record, then replay through it. Raises Broken (named) or LeaseHeld."""
-        mine = await self.store.take_over(
-            self.number, owner, lease_ttl_s,
-            lambda epoch, last: takeover(self.number, owner, self.clock.now_ms(), epoch, last),
-        )  # fmt: skip
+        try:
+            mine = await self._take_over(owner, lease_ttl_s)
+        except LeaseHeld as held:
+            raise Conflict(
+                f"another herder ({held.owner}) owns this store", f"end it, or wait {held.left_s:.0f} s for its lease"
+            ) from held
         self.world, self._last = await self._replay()
         if self._last is None or self._last.hash != mine.hash:
             raise ShardLost("the log does not end with this controller's takeover", "start herder again")
         self._snapshot_seq = self.world.seq
+
+    async def _take_over(self, owner: str, lease_ttl_s: float) -> StoredRecord:
+        return await self.store.take_over(
+            self.number,
+            owner,
+            lease_ttl_s,
+            lambda epoch, last: takeover(self.number, owner, self.clock.now_ms(), epoch, last),
+        )
 
     async def _replay(self) -> tuple[World, StoredRecord | None]:
         snapshot = await self.store.latest_snapshot(self.number)
@@ -77,23 +88,46 @@ class Shard:
         """Decide, append once, take it in. Raises Conflict (a claim is taken, nothing written), Unreachable (the store
         is gone; nothing was written, or what was is found again), ShardLost.
         """
+        moved: list[int] = []
         async with self._lock:
-            now_ms = self.clock.now_ms()
-            decision = decide(self.world, inputs, now_ms, review)
-            if not decision.moves:
-                return Committed(self.world.seq, (), decision)
-            stored, record = self._record(decision, now_ms)
-            shadow = decision.after
-            batch = Batch(
-                record=stored, claims=tuple(decision.claims), releases=tuple(decision.releases),
-                units=unit_rows(shadow.values(), self.world),
-                history=history_rows(decision.moves, stored.seq, now_ms, shadow, self.world),
-            )  # fmt: skip
-            await self._append(batch)
-            moved = tuple(self.world.apply(record))
-            self._last = stored
+            await self._look_for_attempts(moved)
+            while True:
+                now_ms = self.clock.now_ms()
+                decision = decide(self.world, inputs, now_ms, review)
+                if not decision.moves:
+                    break
+                stored, record = self._record(decision, now_ms)
+                self._attempts[stored.hash] = (stored, record)
+                written = await self._append(self._batch(decision, stored))
+                self._take_in(written, moved)
+                if written == stored.hash:
+                    break
         await self._snapshot_when_due()
-        return Committed(self.world.seq, moved, decision)
+        return Committed(self.world.seq, tuple(moved), decision)
+
+    def _batch(self, decision: Decision, stored: StoredRecord) -> Batch:
+        shadow = decision.after
+        return Batch(
+            record=stored,
+            claims=tuple(decision.claims),
+            releases=tuple(decision.releases),
+            units=unit_rows(shadow.values(), self.world),
+            history=history_rows(decision.moves, stored.seq, stored.at_ms, shadow, self.world),
+        )
+
+    def _take_in(self, written: bytes, moved: list[int]) -> None:
+        """The attempt that is in the log becomes the state; all others at its seq can never be."""
+        stored, record = self._attempts[written]
+        moved.extend(self.world.apply(record))
+        self._last = stored
+        self._attempts.clear()
+
+    async def _look_for_attempts(self, moved: list[int]) -> None:
+        """An append whose end was never learnt may have been committed since."""
+        if self._attempts:
+            found = await self.store.read(self.number, self.world.seq + 1)
+            if found is not None:
+                self._take_in(self._mine(found), moved)
 
     def _record(self, decision: Decision, now_ms: int) -> tuple[StoredRecord, Record]:
         columns, notes = pack(decision.moves)
@@ -104,23 +138,25 @@ class Shard:
         stored = seal(self.number, last.seq + 1, self.world.epoch, now_ms, last.hash, body)
         return stored, open_record(stored, last)
 
-    async def _append(self, batch: Batch) -> None:
+    async def _append(self, batch: Batch) -> bytes:
+        """Returns the hash of the record that is at this seq now: this one's, or that of an earlier attempt of ours."""
         try:
             await self.store.append(batch)
         except ClaimTaken as taken:
+            del self._attempts[batch.record.hash]
             raise Conflict(f"{taken.claim.kind} '{taken.claim.value}' is taken", "choose another") from taken
         except (Collision, CommitUnknown) as error:
-            await self._settle(batch.record, error)
+            found = await self.store.read(self.number, batch.record.seq)
+            if found is None:
+                raise Unreachable("the store lost the connection at the commit", "it is tried again") from error
+            return self._mine(found)
+        return batch.record.hash
 
-    async def _settle(self, mine: StoredRecord, error: Exception) -> None:
-        """Read the row: mine means committed; nothing there means not committed; another's means the shard is lost."""
-        found = await self.store.read(self.number, mine.seq)
-        if found is None:
-            raise Unreachable("the store lost the connection before the commit", "it is tried again") from error
-        if found.hash != mine.hash:
-            raise ShardLost(
-                f"another controller wrote record {mine.seq}", "only one controller may own a shard"
-            ) from error
+    def _mine(self, found: StoredRecord) -> bytes:
+        """Mine means committed; another's means that the shard is lost."""
+        if found.hash not in self._attempts:
+            raise ShardLost(f"another controller wrote record {found.seq}", "only one controller may own a shard")
+        return found.hash
 
     async def _snapshot_when_due(self) -> None:
         if self.world.seq - self._snapshot_seq < SNAPSHOT_EVERY:

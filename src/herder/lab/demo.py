@@ -29,6 +29,7 @@ from herder.lab.screen import (
     HEALED,
     NOT_POSSIBLE,
     UNDER_WAY,
+    WAITING,
     Closing,
     Ending,
     Facts,
@@ -338,6 +339,10 @@ def main(*, directory: str = "", as_json: bool = False, svg: str = "") -> int:
     try:
         demo, totals = _course(rig, shown, results, looker, began)
         left = left_behind(rig.path, looker.namespaces)
+    except (KeyboardInterrupt, SystemExit):
+        shown.close()
+        print("The demo was ended early. Nothing of it is left.", file=sys.stderr)
+        raise
     finally:
         shown.close()
     if left:
@@ -420,9 +425,14 @@ def _facts(ending: Ending) -> Facts:
     return {
         "faults": [result.facts() for result in ending.results], "totals": ending.totals,
         "seconds": round(ending.seconds, 1), "override": {"failovers_per_hour": FAILOVERS_PER_HOUR},
-        "possible": {result.fault: result.state != NOT_POSSIBLE for result in ending.results},
+        "possible": {result.fault: _possible(result) for result in ending.results},
         "client": CLIENT, "probers": PROBERS, "failed": list(ending.bad),
     }  # fmt: skip
+
+
+def _possible(result: Result) -> bool | None:
+    """None: it was not tried."""
+    return None if result.state == WAITING else result.state != NOT_POSSIBLE
 
 
 def draw_svg(path: Path, frame: Frame, ending: Ending) -> None:

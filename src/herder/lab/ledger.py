@@ -52,7 +52,8 @@ class Entry:
 class Report:
     """What a run cost its clients. gap_s, server_gap_s: the longest time without an acknowledged write around the fault,
     seen by the client and by the probers; None where nothing was measured. by_two: writes that another member
-    acknowledged after the new primary's first acknowledgement (S1; counted by the probers).
+    acknowledged after the new primary's first acknowledgement (S1; counted by the probers). gap_after_s: how long after
+    the fault the probers' gap began; what begins seconds later is not the failover's.
     """
 
     acked: int
@@ -62,6 +63,7 @@ class Report:
     gap_s: float | None
     server_gap_s: float | None
     by_two: int = 0
+    gap_after_s: float | None = None
     lost_ids: tuple[int, ...] = ()
     doubled_ids: tuple[int, ...] = ()
 
@@ -88,11 +90,17 @@ def gap(acked_at: Sequence[float], since: float, until: float) -> float | None:
     The interval that the fault falls into counts whole, from the last acknowledgement before it. When nothing is
     acknowledged at the end, the time until `until` counts: the gap was at least that long.
     """
+    found = longest(acked_at, since, until)
+    return None if found is None else found[1] - found[0]
+
+
+def longest(acked_at: Sequence[float], since: float, until: float) -> tuple[float, float] | None:
+    """From when to when the gap lasted."""
     times = sorted(at for at in acked_at if at <= until)
     if not times:
         return None
-    longest = max((later - earlier for earlier, later in pairwise(times) if later > since), default=0.0)
-    return max(longest, until - times[-1])
+    pairs = [(earlier, later) for earlier, later in pairwise([*times, until]) if later > since]
+    return max(pairs, key=lambda pair: pair[1] - pair[0], default=(until, until))
 
 
 def audit(acked: Iterable[int], present: Iterable[int]) -> Audit:
@@ -247,7 +255,10 @@ class Ledger:
         return time.monotonic() - last
 
     def await_write(self, after: float, timeout_s: float = 30.0) -> float:
-        """Until the client had a write acknowledged that it sent after that time; returns when. Raises TimedOut."""
+        """Until the client had a write acknowledged that it sent after that time; returns when. Raises TimedOut.
+
+        After the kill of an engine's first process that may still be the old primary: a busy backend goes on for a while.
+        """
         give_up = time.monotonic() + timeout_s
         while time.monotonic() < give_up:
             for entry in self.written[-50:]:
@@ -284,10 +295,11 @@ class Ledger:
         """The window's gaps, and the audit of all that was written."""
         found = self.audit(url)
         unknown = sum(not entry.ack for entry in (*self.written, *self.probed))
+        span = longest([entry.at for entry in self.probed if entry.ack], since, until)
         two = acknowledged_by_two([entry for entry in self.probed if entry.at <= until], since)
         return Report(
             found.acked, len(found.lost), len(found.doubled), unknown, self.gap(since, until),
-            self.server_gap(since, until), len(two), found.lost, found.doubled,
+            self.server_gap(since, until), len(two), None if span is None else span[0] - since, found.lost, found.doubled,
         )  # fmt: skip
 
 

@@ -229,7 +229,10 @@ class Rig:
         return any(server["namespace"] for server in self.servers())
 
     def until_well(self, timeout: float = 60.0) -> float:
-        """Until nothing is ill and nothing is done about anything; returns the seconds waited. Raises TimedOut."""
+        """Until nothing is ill and nothing is done about anything; returns the seconds waited. Raises TimedOut.
+
+        Right after a fault everything still looks well: wait with `until_healed` there.
+        """
         began = time.monotonic()
         while True:
             left = self._not_well()
@@ -238,6 +241,30 @@ class Rig:
             if time.monotonic() - began > timeout:
                 raise TimedOut(f"not well after {timeout:g} s: {'; '.join(left)}", f"look at {self.files.log}")
             time.sleep(GLANCE_S)
+
+    def until_healed(self, before: Facts, timeout: float = 60.0) -> float:
+        """Until herder has answered a fault and all is well. before: `show` of the service before it. Raises TimedOut.
+
+        Answered is: another member leads, or the primary's engine is another process than it was.
+        """
+        began = time.monotonic()
+        while not self._answered(before):
+            if time.monotonic() - began > timeout:
+                raise TimedOut(f"herder has done nothing about {before['name']} for {timeout:g} s")
+            time.sleep(GLANCE_S)
+        self.until_well(max(timeout - (time.monotonic() - began), GLANCE_S))
+        return time.monotonic() - began
+
+    def _answered(self, before: Facts) -> bool:
+        try:
+            now = self.show(before["name"])
+        except (Unreachable, TimedOut):
+            return False
+        leads, led = ([unit for unit in view["members"] if unit["role"] == "primary"] for view in (now, before))
+        same_leader = [unit["id"] for unit in leads] == [unit["id"] for unit in led]
+        return now["term"] != before["term"] or (
+            same_leader and bool(leads) and leads[0]["pid"] not in (0, led[0]["pid"])
+        )
 
     def _not_well(self) -> list[str]:
         try:

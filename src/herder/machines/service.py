@@ -11,6 +11,11 @@ RETRY_MS = 20_000
 """After a playbook failed: long enough for a voter or a server to come back, short enough for 3 am."""
 
 
+def holds(facts: Facts, brought: Facts) -> bool:
+    """It comes from the playbook that holds the service: one that was overtaken (by destroy) has no say any more."""
+    return bool(facts.get("playbook")) and brought.get("sender") == facts.get("playbook")
+
+
 def began(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
     """A playbook holds the service; one that changes leadership brings the next term, committed before any effect."""
     change: dict[str, Any] = {"playbook": brought["sender"]}
@@ -89,8 +94,8 @@ SERVICE = Table(
         Row("absent", "create", "installing", why="a person asked for it"),
         *noted_in(("installing",), "playbook_began", update=began, why="provisioning"),
         *noted_in(("installing",), "voter_added", update=voter_added, why="the standbys that a commit waits for"),
-        Row("installing", "provisioned", "available", update=healthy, why="all members serve"),
-        Row("installing", "playbook_failed", "installing", keep=True, update=failed, page=Spawn("provision_failed"),
+        Row("installing", "provisioned", "available", guard=holds, update=healthy, why="all members serve"),
+        Row("installing", "playbook_failed", "installing", guard=holds, keep=True, update=failed, page=Spawn("provision_failed"),
             why="provisioning failed; it is tried again"),
         Row("installing", "overdue", "installing", page=Spawn("provision_slow"), why="provisioning takes too long"),
         # what its primary shows
@@ -106,13 +111,13 @@ SERVICE = Table(
         *from_each((*_LIVE, "upgrading"), "promoted", "unavailable", update=promoted,
                    why="a new primary; it is available again when a voter follows", proves=("quorum_or_fence",)),
         *noted_in(_LIVE, "strike_began", update=began, why="a lost standby is struck from the sync set"),
-        *noted_in(_LIVE, "strike_ended", update=ended, why="the sync set is as it can be"),
+        *noted_in(_LIVE, "strike_ended", guard=holds, update=ended, why="the sync set is as it can be"),
         *noted_in(_LIVE, "voter_added", update=voter_added, why="a standby is to be waited for"),
         *noted_in(_LIVE, "voter_removed", update=voter_removed, why="a standby is no longer waited for",
                   proves=("quorum",)),
-        *from_each((*_LIVE, "upgrading"), "restored", "available", update=healthy, why="its primary takes writes"),
-        *from_each((*_LIVE, "upgrading"), "playbook_failed", "unavailable", update=failed, why="the playbook did not succeed"),
-        *from_each((*_LIVE, "upgrading"), "abandoned", "uncertain", update=ended, why="the playbook gave way"),
+        *from_each((*_LIVE, "upgrading"), "restored", "available", guard=holds, update=healthy, why="its primary takes writes"),
+        *from_each((*_LIVE, "upgrading"), "playbook_failed", "unavailable", guard=holds, update=failed, why="the playbook did not succeed"),
+        *from_each((*_LIVE, "upgrading"), "abandoned", "uncertain", guard=holds, update=ended, why="the playbook gave way"),
         Row("uncertain", "overdue", "uncertain", page=Spawn("primary_uncertain_long"), why="not known for two minutes"),
         Row("unavailable", "overdue", "unavailable", page=Spawn("service_down"), why="down for two minutes"),
         Row("restart", "overdue", "unavailable", page=Spawn("restart_slow"), why="the restart takes too long"),
@@ -122,11 +127,11 @@ SERVICE = Table(
         # the end
         *from_each(("installing", *_LIVE), "retire", "retiring", update=began, emits=(Emit("members", "retire"),),
                    why="its owner asked, and typed its name", proves=("consent",)),
-        Row("retiring", "playbook_failed", "retiring", keep=True, update=failed, page=Spawn("destroy_failed"),
+        Row("retiring", "playbook_failed", "retiring", guard=holds, keep=True, update=failed, page=Spawn("destroy_failed"),
             why="destroying failed; it is tried again"),
         Row("retiring", "retire", "retiring", keep=True, update=began, why="destroying goes on"),
         Row("retiring", "overdue", "retiring", page=Spawn("destroy_slow"), why="destroying takes too long"),
-        Row("retiring", "trashed", "retired", update=healthy, releases=("name",), emits=(Emit("members", "trashed"), Emit("servers", "retire")),
+        Row("retiring", "trashed", "retired", guard=holds, update=healthy, releases=("name",), emits=(Emit("members", "trashed"), Emit("servers", "retire")),
             why="stopped, the data moved to the trash"),
         Row("retired", "purge", "terminated", emits=(Emit("members", "purge"),), why="kept for the plan's days"),
     ),

@@ -128,6 +128,11 @@ class Driver(Protocol):
         Returns how it was confirmed, in words.
         """
 
+    async def rest(self, spec: MemberSpec) -> Position | None:
+        """Where the log of a cleanly stopped primary ends: a standby that received more than this has everything.
+        None when it was not stopped cleanly, or the engine has no such position.
+        """
+
     async def leftovers(self, spec: MemberSpec) -> list[int]:
         """Pids of processes that still have this data directory (cwd or open socket), the first process included."""
 

@@ -16,6 +16,7 @@ from herder.machines.table import CREATE
 from herder.remedies.estimate import choose
 
 LIVE = ("available", "uncertain", "unavailable", "restart", "upgrading")
+REPOINTING_MS = 1000
 REBUILD_TRIES = 5
 REBUILD_PAUSE_MAX_S = 300
 
@@ -55,10 +56,12 @@ class Catalogue:
         if primary.state == "unavailable" and not primary.data.get("deposed"):
             return self._primary_lost(draft, service, primary, active)
         found = self._overtaken(draft, service)
-        if found or active:
+        if found or primary.state != "available":
             return found
-        if primary.state != "available":
-            return []
+        if active is not None:
+            # a new primary that has waited for followers for a while: whoever can be rebuilt is one
+            waits = active.state == "repointing" and draft.now_ms - active.since_ms > REPOINTING_MS
+            return self._rebuild(draft, service, primary) if waits else []
         if service.state != "available":
             return [
                 Input(service.id, "primary_well", {}, why=f"{primary.name} serves and no playbook holds the service")

@@ -166,15 +166,18 @@ async def repoint_standbys(hands: Hands, work: Machine) -> Outcome:
     why = "; ".join(error.message for error in errors.values())
     if not work.data["sync"]:
         return Outcome(Repointed.FOLLOWED, {}, why=why or "asynchronous: it takes writes at once")
-    wanted = {hands.get(ident).name for ident in work.data["new_voters"]}
     end = hands.clock.monotonic() + FOLLOW_S
-    while hands.clock.monotonic() < end:
+    while True:
+        # the log's voters of this moment: one that was rebuilt meanwhile counts as well
+        wanted = {hands.get(ident).name for ident in hands.service(work).data["voters"]}
         streaming = wanted & (await hands.read(candidate)).streaming.keys()
         if streaming:
             return Outcome(
                 Repointed.FOLLOWED, {"followed": len(followed)}, why=f"{', '.join(sorted(streaming))} follows"
             )
-        await hands.clock.sleep(0.02)
+        if hands.clock.monotonic() > end:
+            break
+        await hands.clock.sleep(0.01)
     return Outcome(Repointed.ALONE, {}, why=f"none of {', '.join(sorted(wanted))} streams yet {why}".strip())
 
 

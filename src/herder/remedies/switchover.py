@@ -71,24 +71,42 @@ async def drain_primary(hands: Hands, work: Machine) -> Outcome:
             return Outcome(Drained.DRAIN_FAILED, why=error.message)
         return Outcome(Drained.MOVED, {"fence": "FAILOVER: the engine paused its writes and handed over"})
     try:
-        how = await hands.ask(work, old, "stop", {"fast": True}, answer_s=10.0)
+        drained = await hands.ask(work, old, "drain", answer_s=10.0)
     except (JobFailed, JobRefused) as error:
         return Outcome(Drained.DRAIN_FAILED, why=error.message)
-    return Outcome(Drained.DRAINED, {"fence": f"stopped cleanly, confirmed by its agent: {how}"})
+    facts = {"fence": f"stopped, confirmed by its agent: {drained['how']}", "rest": drained["rest"]}
+    return Outcome(Drained.DRAINED, facts)
+
+
+async def _has_everything(hands: Hands, work: Machine, candidate: Machine) -> bool:
+    """The old primary was stopped cleanly, so nothing can follow its shutdown checkpoint."""
+    if work.data.get("rest") is None:
+        return False
+    rest = msgspec.convert(work.data["rest"], Position)
+    reading = await hands.read(candidate)
+    return (
+        reading.alive
+        and reading.position is not None
+        and reading.position.timeline == rest.timeline
+        and (reading.received or 0) > rest.lsn
+    )
 
 
 async def promote_drained(hands: Hands, work: Machine) -> Outcome:
-    """The candidate pledges (it streams from nobody now), then leads; another that reaches farther forbids it."""
+    """The candidate leads when it has everything: it received the old primary's shutdown checkpoint, or, where that is
+    not known, it and the others pledge and nobody reaches farther.
+    """
     service, candidate = hands.service(work), hands.get(work.data["candidate"])
-    pledges, _ = await ask_each(
-        work.data["standbys"], lambda ident: hands.position(work, hands.get(ident), "pledge", {}, 2.0)
-    )
-    at = pledges.get(candidate.id)
-    if at is None:
-        return Outcome(Promoted.REFUSED, why=f"{candidate.name} did not pledge")
-    ahead = [ident for ident, other in pledges.items() if other.reach > at.reach]
-    if ahead:
-        return Outcome(Promoted.REFUSED, why=f"{hands.get(ahead[0]).name} reaches farther than {candidate.name}")
+    if not await _has_everything(hands, work, candidate):
+        pledges, _ = await ask_each(
+            work.data["standbys"], lambda ident: hands.position(work, hands.get(ident), "pledge", {}, 2.0)
+        )
+        at = pledges.get(candidate.id)
+        if at is None:
+            return Outcome(Promoted.REFUSED, why=f"{candidate.name} did not pledge")
+        ahead = [ident for ident, other in pledges.items() if other.reach > at.reach]
+        if ahead:
+            return Outcome(Promoted.REFUSED, why=f"{hands.get(ahead[0]).name} reaches farther than {candidate.name}")
     sync = hands.guard_set(service, candidate, work.data["new_voters"])
     try:
         now = await hands.position(work, candidate, "promote", {"sync": msgspec.to_builtins(sync)}, 5.0)

@@ -104,7 +104,7 @@ STORY: tuple[Step, ...] = (
     outcome("provision", "founded"),
     outcome("provision", "cloned", facts=lambda world: {"added": others(world)}),
     outcome("provision", "enrolled"),
-    sign(primary, "exited", "PANIC: could not write to file – ‘base/16384’"),
+    sign(primary, "exited", "PANIC: could not write to file 'base/16384': Größe überschritten"),
     outcome("failover", "pledged", "enough pledges", elected),
     outcome("failover", "promoted", facts=lambda _: {"promoted_at": [2, 50331648]}),
     outcome("failover", "followed"),

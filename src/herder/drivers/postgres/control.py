@@ -70,6 +70,22 @@ def system_id(data: Path) -> int:
     return found
 
 
+_SHUTDOWN = struct.Struct("<16xi4x8xQ8xI")
+"""ControlFileData as in 17 and 18: state at 16, checkPoint at 32, checkPointCopy.ThisTimeLineID at 48."""
+
+_DB_SHUTDOWNED = 1
+
+
+def clean_end(data: Path) -> tuple[int, int] | None:
+    """(timeline, lsn) of the shutdown checkpoint of a primary that was stopped cleanly; None for any other state.
+
+    A standby that received more than this has everything that primary ever wrote.
+    """
+    with (data / "global" / "pg_control").open("rb") as control:
+        state, checkpoint, timeline = _SHUTDOWN.unpack(control.read(_SHUTDOWN.size))
+    return (timeline, checkpoint) if state == _DB_SHUTDOWNED else None
+
+
 def fresh_system_id() -> int:
     """Seconds in the upper half as PostgreSQL does, chance in the lower instead of a pid: many are made in a second."""
     return (int(time.time()) << 32) | secrets.randbits(32)

@@ -15,7 +15,7 @@ from typing import Any
 import asyncpg
 
 from herder.drivers import binaries, processes
-from herder.drivers.postgres import config, layout, lifecycle, rejoin, spares, streaming, template
+from herder.drivers.postgres import config, control, layout, lifecycle, rejoin, spares, streaming, template
 from herder.drivers.postgres.copying import claim_slot, copy_beside, swap
 from herder.drivers.postgres.layout import Layout
 from herder.drivers.postgres.session import (
@@ -186,6 +186,11 @@ class PostgresDriver:
                 await self.checkpoint(spec)
         self._sessions.drop(spec)
         return await lifecycle.stop(spec, fast=fast)
+
+    async def rest(self, spec: MemberSpec) -> Position | None:
+        """See the port: the shutdown checkpoint's position."""
+        end = control.clean_end(Path(spec.data_dir))
+        return Position(*end) if end is not None else None
 
     async def leftovers(self, spec: MemberSpec) -> list[int]:
         """Pids of all processes that have the data directory as their cwd, which every PostgreSQL process has."""

@@ -141,6 +141,10 @@ class ValkeyDriver:
                 await self._note(spec)
         return await self._engine.stop(spec, fast=fast)
 
+    async def rest(self, spec: MemberSpec) -> Position | None:
+        """None: Valkey hands over by FAILOVER and keeps no position that outlives it."""
+        return None
+
     async def leftovers(self, spec: MemberSpec) -> list[int]:
         return self._engine.pids(spec)
 

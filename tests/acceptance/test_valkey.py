@@ -1,0 +1,89 @@
+"""Valkey: asynchronous, so what a fault may cost is bounded, a planned move costs nothing, and an empty node never leads."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+
+import pytest
+
+from herder.lab import faults
+from herder.lab.rig import Rig
+from herder.lab.writer import UrlWatch
+from tests.acceptance.stage import (
+    happened,
+    herder,
+    last_seq,
+    moves,
+    nothing_lost,
+    primary_of,
+    told,
+    until,
+    until_well,
+    writing,
+)
+
+pytestmark = pytest.mark.slow
+
+IN_THE_AIR = 50
+"""Writes: acknowledged and not yet with the replica when the host died."""
+
+
+def test_an_engine_killed_is_started_again_with_all_it_acknowledged(fenced: Rig, cart: str, tmp_path: Path):
+    since = last_seq(fenced)
+    old, _ = primary_of(fenced, cart)
+    with writing(fenced, cart, tmp_path) as account:
+        began = faults.kill_engine(old["pid"])
+        account.ledger.await_write(began)
+        until_well(fenced, cart)
+    nothing_lost(account)
+    events = moves(fenced, cart, since)
+    assert happened(events, "restart", "restarted"), told(events)
+    assert fenced.member(cart, "primary")["id"] == old["id"], told(events)
+
+
+def test_a_host_killed_is_fenced_and_its_replica_leads(fenced: Rig, cart: str, tmp_path: Path):
+    since = last_seq(fenced)
+    old, server = primary_of(fenced, cart)
+    with writing(fenced, cart, tmp_path) as account:
+        began = faults.kill_host(server)
+        account.ledger.await_write(began)
+        until_well(fenced, cart)
+    events, kept = moves(fenced, cart, since), account.kept
+    fence, promotion = happened(events, "failover", "fenced"), happened(events, "member", "promoted")
+    assert len(fence) == len(promotion) == 1, told(events)
+    assert fence[0]["seq"] < promotion[0]["seq"], told(events)
+    assert fenced.member(cart, old["id"])["role"] == "standby", "the old primary rejoined"
+    assert (kept.doubled, kept.by_two) == (0, 0), kept
+    assert kept.lost <= IN_THE_AIR, kept
+
+
+def test_a_switchover_hands_over_by_failover_and_the_watched_url_follows(fenced: Rig, cart: str, tmp_path: Path):
+    since = last_seq(fenced)
+    before, (old, _) = fenced.show(cart), primary_of(fenced, cart)
+    watch = UrlWatch(fenced.files.socket, cart, before["url"])
+    with writing(fenced, cart, tmp_path) as account:
+        herder(fenced, "switchover", cart, "--json").json  # noqa: B018  asserts that it succeeded
+        account.ledger.await_write(time.monotonic())
+        after = until_well(fenced, cart)
+    nothing_lost(account)
+    assert happened(moves(fenced, cart, since), "switchover", "moved"), told(moves(fenced, cart, since))
+    assert fenced.member(cart, old["id"])["role"] == "standby"
+    assert after["url"] != before["url"]
+    until(lambda: watch.url == after["url"], "watch-url says the new primary's URL")
+
+
+def test_a_host_that_froze_and_thawed_follows_the_new_primary(fenced: Rig, cart: str, tmp_path: Path):
+    old, server = primary_of(fenced, cart)
+    with writing(fenced, cart, tmp_path) as account:
+        began = faults.freeze(server)
+        try:
+            account.ledger.await_write(began)
+        finally:
+            with contextlib.suppress(faults.NotPossible):  # fenced: there is nothing left to thaw
+                faults.thaw(server)
+        until_well(fenced, cart)
+    assert fenced.member(cart, old["id"])["role"] == "standby"
+    assert (account.kept.doubled, account.kept.by_two) == (0, 0), account.kept
+    assert account.kept.lost <= IN_THE_AIR, account.kept
