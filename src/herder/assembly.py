@@ -12,6 +12,7 @@ from herder.engine.effects import EffectRunner, check_handlers
 from herder.engine.loop import Loop
 from herder.engine.shard import Shard
 from herder.fleet.control import Control
+from herder.fleet.leases import Leases
 from herder.fleet.watch import Watch
 from herder.machines.registry import TABLES
 from herder.model.errors import Unreachable
@@ -29,6 +30,9 @@ log = logging.getLogger("herder")
 
 LEASE_TTL_S = 15.0
 """How long a dead controller's shard stays its own; renewed every third of it."""
+
+SURE_S = LEASE_TTL_S - 3.0
+"""How long after a renewal this controller is sure that the shard is its own; another may have it after LEASE_TTL_S."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +76,13 @@ class ControlPlane:
             world=lambda: self.shard.world, board=self.board, wire=parts.wire, provider=parts.provider, clock=parts.clock,
             submit=self.loop.submit, probe=parts.probe, mint_join=parts.mint_join, nats_url=parts.nats_url,
             engine_user=parts.engine_user, agent_settings=parts.agent_settings, probe_timeout_s=parts.probe_timeout_s,
-            lease_s=parts.lease_s,
+            lease_s=parts.lease_s, sure=self._sure,
         )  # fmt: skip
         handlers = check_handlers(TABLES, bind(self.hands))
         self.effects = EffectRunner(handlers, parts.clock, parts.chance, self.loop.submit)
         self.loop.effects = self.effects
+        self._sure_until = 0.0
+        self.leases = Leases(self.hands, self.loop.propose)
         self.control = Control(
             self.loop, self.board, parts.store, self.watch, parts.clock, parts.chance, parts.subnet_prefix,
             parts.on_isolation, parts.settings,
@@ -85,7 +91,9 @@ class ControlPlane:
     async def open(self) -> None:
         """Schema, lease, replay, and the ear on the wire; nothing acts yet."""
         await self.parts.store.migrate()
+        asked = self.parts.clock.monotonic()
         await self.shard.open(self.owner, LEASE_TTL_S)
+        self._sure_until = asked + SURE_S
         await self.watch.start()
 
     async def run(self) -> None:
@@ -94,13 +102,19 @@ class ControlPlane:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.loop.run(), name="loop")
                 group.create_task(self.watch.run(), name="watch")
+                group.create_task(self.leases.run(), name="leases of primaries")
                 group.create_task(self._renew(), name="lease")
         finally:
             await self.effects.close()
 
+    def _sure(self) -> bool:
+        """Is the shard ours for certain? A controller that was frozen must not renew what its successor waits out."""
+        return self.parts.clock.monotonic() < self._sure_until
+
     async def _renew(self) -> None:
         while True:
             await self.parts.clock.sleep(LEASE_TTL_S / 3)
+            asked = self.parts.clock.monotonic()
             try:
                 mine = await self.parts.store.renew(0, self.owner, self.shard.world.epoch, LEASE_TTL_S)
             except Unreachable as error:
@@ -108,3 +122,4 @@ class ControlPlane:
                 continue
             if not mine:
                 raise RuntimeError("another controller took this shard")
+            self._sure_until = asked + SURE_S

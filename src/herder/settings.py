@@ -21,6 +21,9 @@ FILE_NAME = "herder.toml"
 ROOT_DIRECTORY = "/var/lib/herder"
 """Where root's data is by default: engines run as an unprivileged user, who cannot pass /root (decision 0002)."""
 
+LEASE_MIN_S, LEASE_MAX_S = 1.0, 30.0
+"""A shorter lease ends at a hiccup; a longer one is not waited out before its failover's deadline of a minute."""
+
 TRUE = frozenset({"true", "yes", "on", "1"})
 FALSE = frozenset({"false", "no", "off", "0"})
 _PASSWORD = re.compile(r"(://[^:/@]*:)[^@]*(@)")
@@ -170,6 +173,8 @@ def _fault(setting: Setting, value: Any) -> str:
     """What is wrong with a value of the right kind, or ''."""
     if setting.name.endswith("_s") and value <= 0:
         return f"{value} seconds is not a length of time"
+    if setting.name == "lease_s" and not LEASE_MIN_S <= value <= LEASE_MAX_S:
+        return f"{value:g} seconds is no usable lease (from {LEASE_MIN_S:g} to {LEASE_MAX_S:g})"
     if setting.kind == "int" and value < 0:
         return f"{value} is below zero"
     if setting.name == "on_isolation" and value not in {"serve", "stop"}:

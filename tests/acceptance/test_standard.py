@@ -86,8 +86,8 @@ def test_without_a_fence_nobody_is_promoted_and_the_service_comes_back_with_its_
             heard = faults.unsilence(server)
         account.ledger.await_write(heard, 60.0)
         after, events = until_well(unfenced, name), moves(unfenced, name, since)
-    assert "not promoting" in told(events)
-    assert "fencing" in told_of["text"] or "fence" in told_of["text"]
+    assert happened(events, "failover", "unconfirmed"), told(events)
+    assert "fence" in told_of["text"]
     assert not happened(events, "member", "promoted"), told(events)
     assert [member["role"] for member in after["members"]] == [member["role"] for member in before["members"]]
     until(lambda: page(unfenced, name, "fence_unconfirmed", "resolved"), "the page is over when all is well")

@@ -23,7 +23,13 @@ FACTS: tuple[dict[str, Any], ...] = tuple(
     for role in ({}, {"role": "primary"}, {"role": "standby"})
     for deposed in ({}, {"deposed": True})
     for tries in ({}, {"tries": 9, "boots": 9})
-    for plan in ({}, {"sync": False}, {"on_isolation": "stop"}, {"members": [sample.MEMBERS[0]]})
+    for plan in (
+        {},
+        {"sync": False},
+        {"on_isolation": "stop"},
+        {"members": [sample.MEMBERS[0]]},
+        {"playbook": sample.PLAYBOOK},
+    )
 )
 """What may decide a guard; the first that does is taken."""
 
@@ -70,7 +76,7 @@ def told_to(table: Table, row: Row) -> dict[str, Any]:
     if (table.kind, row.event) in EMITTED or row.event == "again":
         return {"sender": sample.PLAYBOOK, "term": 2, "candidate": sample.MEMBERS[1], "new_voters": [sample.MEMBERS[2]],
                 "counts": True, "added": [sample.MEMBERS[0]], "member": sample.MEMBERS[1]}  # fmt: skip
-    return {"evidence": {"why": "seen"}}
+    return {"evidence": {"why": "seen"}, "lease_s": 5.0}
 
 
 @pytest.mark.parametrize(("table", "row"), EDGES, ids=edge_name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +19,15 @@ Args = dict[str, Any]
 _T = TypeVar("_T")
 
 
+class Bond(Enum):
+    """What a job does to the lease that its member runs under. A stop keeps it: what is started later is bound too."""
+
+    KEEPS = "keeps"
+    REVIVES = "revives"  # it starts an engine: under a lease only by a fresh word
+    ENDS = "ends"  # the member becomes a standby
+    SETS = "sets"
+
+
 @dataclass(frozen=True, slots=True)
 class Action:
     """One job. restarts: it starts or ends engine processes itself, so an engine's end during it is no surprise.
@@ -28,6 +38,7 @@ class Action:
     run: Callable[[Driver, MemberSpec, Args], Awaitable[Any]]
     restarts: bool
     leaves: bool = False
+    bond: Bond = Bond.KEEPS
 
 
 def argument(args: Args, name: str, kind: type[_T]) -> _T:
@@ -114,20 +125,27 @@ async def _forget(driver: Driver, spec: MemberSpec, args: Args) -> Any:
         raise Conflict(f"{spec.member} still runs ({left})", "stop it first: an engine that nobody watches is a danger")
 
 
+async def _lease(driver: Driver, spec: MemberSpec, args: Args) -> Any:
+    """The lease itself is not the engine's business: what is told is what holds now."""
+    return argument(args, "lease_s", float)
+
+
 ACTIONS: dict[str, Action] = {
-    "create_primary": Action(_create_primary, restarts=True),
-    "create_standby": Action(_create_standby, restarts=True),
-    "start": Action(_start, restarts=True),
+    "create_primary": Action(_create_primary, restarts=True, bond=Bond.ENDS),
+    "create_standby": Action(_create_standby, restarts=True, bond=Bond.ENDS),
+    "start": Action(_start, restarts=True, bond=Bond.REVIVES),
     "stop": Action(_stop, restarts=True),
     "drain": Action(_drain, restarts=True),
-    "restart": Action(_restart, restarts=True),
-    "rejoin": Action(_rejoin, restarts=True),
+    "restart": Action(_restart, restarts=True, bond=Bond.REVIVES),
+    "rejoin": Action(_rejoin, restarts=True, bond=Bond.ENDS),
     "destroy": Action(_destroy, restarts=True, leaves=True),
     "forget": Action(_forget, restarts=False, leaves=True),
-    "pledge": Action(_pledge, restarts=True),  # it starts a standby that does not run, to see how far it reaches
+    # it starts a standby that does not run, to see how far it reaches
+    "pledge": Action(_pledge, restarts=True, bond=Bond.ENDS),
     "promote": Action(_promote, restarts=False),
-    "follow": Action(_follow, restarts=False),
+    "follow": Action(_follow, restarts=False, bond=Bond.ENDS),
     "set_sync": Action(_set_sync, restarts=False),
     "checkpoint": Action(_checkpoint, restarts=False),
     "failover_to": Action(_failover_to, restarts=False),
+    "lease": Action(_lease, restarts=False, bond=Bond.SETS),
 }

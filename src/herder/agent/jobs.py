@@ -12,9 +12,10 @@ from typing import Any, Protocol
 
 import msgspec
 
-from herder.agent.actions import ACTIONS, argument
+from herder.agent.actions import ACTIONS, Action, Args, Bond, argument
 from herder.agent.drivers import Drivers
 from herder.agent.lane import Lane, Rider
+from herder.agent.lease import Leases, stamp
 from herder.agent.ledger import Ledger, LedgerBroken, Outcome
 from herder.model.errors import HerderError, InvalidInput
 from herder.ports.driver import MemberSpec
@@ -22,8 +23,11 @@ from herder.ports.wire import Job, JobReply, JobStatus
 
 log = logging.getLogger(__name__)
 
-LOOKS = ("read", "probe")
+LOOKS = ("read", "probe", "stamp")
 """Jobs that change nothing: no promise, no turn, any term."""
+
+RENEW = "renew"
+"""Several a second over a fleet: it promises nothing new, so it writes nothing durably and waits for nobody's turn."""
 
 LOOK_TIMEOUT_S = 2.0
 WAIT_CEILING_S = 60.0
@@ -32,6 +36,8 @@ WAIT_CEILING_S = 60.0
 
 class Watcher(Protocol):
     """What jobs need of the supervisor."""
+
+    leases: Leases
 
     def lane(self, member: str) -> Lane:
         """The member's turn."""
@@ -86,7 +92,7 @@ class Jobs:
             return "a job with a term needs an intent and a member"
         if job.name in LOOKS:
             return ""
-        if job.name not in ACTIONS:
+        if job.name not in ACTIONS and job.name != RENEW:
             return f"this agent does not know the job '{job.name}': it may be older than the controller"
         if not job.term:
             return f"'{job.name}' changes something: it needs a term"
@@ -96,6 +102,8 @@ class Jobs:
         try:
             if job.name in LOOKS:
                 return await self._look(job)
+            if job.name == RENEW:
+                return self._renew(job)
             admitted = await self._admit(job)
             if isinstance(admitted, JobReply):
                 return admitted
@@ -167,9 +175,11 @@ class Jobs:
             try:
                 driver = self._drivers.of(spec.engine)
                 self._watcher.watch(spec)
+                await self._bind(action, spec, job.args)
                 result = await action.run(driver, spec, job.args)
                 plain = msgspec.to_builtins(result)
                 if action.leaves:
+                    await self._watcher.leases.left(job.member)
                     self._watcher.unwatch(job.member)
                     await self._ledger.forget(job.member)
             except (HerderError, LedgerBroken) as error:
@@ -180,6 +190,28 @@ class Jobs:
                 return self._failed(job, f"{type(error).__name__}: {error}")
             log.info("job %s of %s done (%s, term %d)", job.name, job.member, job.intent, job.term)
             return Outcome(member=job.member, name=job.name, status=JobStatus.DONE, result=plain)
+
+    async def _bind(self, action: Action, spec: MemberSpec, args: Args) -> None:
+        """Before the action: what it means for the lease. Raises HerderError when the lease forbids it."""
+        leases = self._watcher.leases
+        if action.bond is Bond.SETS:
+            await leases.set(spec, argument(args, "lease_s", float))
+        elif action.bond is Bond.REVIVES:
+            await leases.revive(spec, argument(args, "stamp", float) if "stamp" in args else 0.0)
+        elif action.bond is Bond.ENDS:
+            await leases.end(spec)
+
+    def _renew(self, job: Job) -> JobReply:
+        """The controller says again that this member leads; refused when another term was promised meanwhile."""
+        entry = self._ledger.entry(job.member)
+        if entry is not None and job.term < entry.term:
+            error = f"term {job.term} is older than what {job.member} was promised to: {entry.term}"
+            return self._reply(job, JobStatus.REFUSED, error=error)
+        try:
+            told = self._watcher.leases.renew(job.member, argument(job.args, "stamp", float))
+        except (HerderError, OSError) as error:
+            return self._reply(job, JobStatus.FAILED, error=str(error))
+        return self._reply(job, JobStatus.DONE, result=told)
 
     async def _store(self, job: Job, outcome: Outcome) -> None:
         try:
@@ -192,12 +224,17 @@ class Jobs:
         """Jobs without a term: they change nothing and wait for nobody's turn."""
         try:
             async with asyncio.timeout(LOOK_TIMEOUT_S + job.wait_s):
-                result = await (self._probe(job) if job.name == "probe" else self._read(job))
+                result = await self._looked(job)
         except HerderError as error:
             return self._reply(job, JobStatus.FAILED, error=error.message, hint=error.hint)
         except TimeoutError:
             return self._reply(job, JobStatus.FAILED, error=f"{job.name} took too long")
         return self._reply(job, JobStatus.DONE, result=msgspec.to_builtins(result))
+
+    async def _looked(self, job: Job) -> Any:
+        if job.name == "stamp":
+            return stamp()
+        return await (self._probe(job) if job.name == "probe" else self._read(job))
 
     async def _read(self, job: Job) -> Any:
         entry = self._ledger.entry(job.member)

@@ -29,11 +29,12 @@ FORGOTTEN_KEPT = 1024
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """One member. spec None: forgotten, only the mark is kept."""
+    """One member. spec None: forgotten, only the mark is kept. lease_s: the lease it runs under, 0 = none."""
 
     term: int
     order: int
     spec: MemberSpec | None = None
+    lease_s: float = 0.0
 
     @property
     def mark(self) -> tuple[int, int]:
@@ -82,6 +83,16 @@ class Ledger:
         """The stored end of a job."""
         return self._book.outcomes.get(intent)
 
+    @property
+    def directory(self) -> Path:
+        """Where it lies; what belongs to the same promises lies beside it."""
+        return self._path.parent
+
+    def lease_s(self, member: str) -> float:
+        """The lease that a member runs under, 0 = none."""
+        entry = self._book.members.get(member)
+        return entry.lease_s if entry is not None else 0.0
+
     def specs(self) -> list[MemberSpec]:
         """The members to look after."""
         return [entry.spec for entry in self._book.members.values() if entry.spec is not None]
@@ -89,7 +100,7 @@ class Ledger:
     async def admit(self, member: str, term: int, order: int, spec: MemberSpec) -> None:
         """Promise durably to refuse anything lower. Raises LedgerBroken."""
         old = self._book.members.get(member)
-        new = Entry(term=term, order=order, spec=spec)
+        new = Entry(term=term, order=order, spec=spec, lease_s=old.lease_s if old is not None else 0.0)
         if old == new and not self.broken:
             return
         self._put(member, new)
@@ -102,11 +113,18 @@ class Ledger:
             self._book.outcomes.pop(next(iter(self._book.outcomes)))
         await self._write()
 
+    async def bind(self, member: str, lease_s: float) -> None:
+        """Keep durably under which lease a member runs. Raises LedgerBroken."""
+        entry = self._book.members.get(member)
+        if entry is not None and (entry.lease_s != lease_s or self.broken):
+            self._put(member, msgspec.structs.replace(entry, lease_s=lease_s))
+            await self._write()
+
     async def forget(self, member: str) -> None:
         """Look after it no more; its mark stays. Raises LedgerBroken."""
         entry = self._book.members.get(member)
         if entry is not None and entry.spec is not None:
-            self._put(member, msgspec.structs.replace(entry, spec=None))
+            self._put(member, msgspec.structs.replace(entry, spec=None, lease_s=0.0))
             await self._write()
 
     async def mend(self) -> None:

@@ -17,7 +17,9 @@ from pathlib import Path
 import msgspec
 
 from herder.agent.drivers import Drivers
+from herder.agent.ended import Ended
 from herder.agent.lane import Lane
+from herder.agent.lease import Leases
 from herder.agent.ledger import Ledger
 from herder.model.errors import HerderError
 from herder.ports.driver import MemberSpec, Reading, Role
@@ -36,27 +38,6 @@ CLEAR_TIMEOUT_S = 30.0
 
 LINE_MAX = 2000
 """Characters of an engine's last words in a pulse."""
-
-
-class Ended:
-    """Calls back once when a process has ended. It need not be our child. Raises ProcessLookupError when it is gone."""
-
-    def __init__(self, pid: int, tell: Callable[[], None]) -> None:
-        self.pid = pid
-        self._tell = tell
-        self._handle = os.pidfd_open(pid)
-        asyncio.get_running_loop().add_reader(self._handle, self._fire)
-
-    def close(self) -> None:
-        """Stop watching."""
-        if self._handle >= 0:
-            asyncio.get_running_loop().remove_reader(self._handle)
-            os.close(self._handle)
-            self._handle = -1
-
-    def _fire(self) -> None:
-        self.close()
-        self._tell()
 
 
 class Watch:
@@ -95,8 +76,8 @@ class Watch:
             if task is not None:
                 task.cancel()
 
-    def frame(self, term: int, remark: str) -> MemberPulse:
-        """The member in a pulse."""
+    def frame(self, term: int, remark: str, ended_by: str) -> MemberPulse:
+        """The member in a pulse. ended_by: what ended its engine, where that is not in the engine's own last words."""
         reading = self.reading
         age_s = time.monotonic() - self.read_at
         if age_s > STALE_S:
@@ -108,7 +89,7 @@ class Watch:
             term=term,
             reading=reading,
             exited=self.exited,
-            exit_line=self.exit_line if self.exited else "",
+            exit_line=(ended_by or self.exit_line) if self.exited else "",
             busy=self.lane.acting or remark,
         )
 
@@ -252,9 +233,11 @@ class Supervisor:
         self._changed = changed
         self._watches: dict[str, Watch] = {}
         self._lanes: dict[str, Lane] = {}
+        self.leases = Leases(ledger, changed)
 
     def adopt(self) -> None:
         """Look after what the ledger knows. Nothing is started here: whether it should run is the controller's word."""
+        self.leases.adopt()
         for spec in self._ledger.specs():
             self.watch(spec)
 
@@ -295,13 +278,15 @@ class Supervisor:
         frames = []
         for member, watch in self._watches.items():
             entry = self._ledger.entry(member)
-            frames.append(watch.frame(entry.term if entry is not None else 0, self._ledger.broken))
+            ended_by = self.leases.words(member) if watch.exited else ""
+            frames.append(watch.frame(entry.term if entry is not None else 0, self._ledger.broken, ended_by))
         return tuple(frames)
 
     def close(self) -> None:
         """Stop watching; engines keep running."""
         for watch in self._watches.values():
             watch.close()
+        self.leases.close()
 
 
 def _down(reading: Reading, detail: str) -> Reading:

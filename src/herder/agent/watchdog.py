@@ -8,6 +8,7 @@ start in the time of a heartbeat. The file gone means that the lease was given b
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -96,14 +97,14 @@ def kill(pid: str, wanted: frozenset[str], still: Callable[[], bool]) -> bool:
     except OSError:
         return False
     try:
-        if works_in(pid, wanted) and still():
-            signal.pidfd_send_signal(handle, signal.SIGKILL)
-            return True
+        if not (works_in(pid, wanted) and still()):
+            return False
+        signal.pidfd_send_signal(handle, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
-        pass
+        return False
     finally:
         os.close(handle)
-    return False
+    return True
 
 
 def guard(path: str, directory: str, lease_s: float) -> None:
@@ -132,14 +133,12 @@ def guard(path: str, directory: str, lease_s: float) -> None:
 
 def _record(path: str, words: str) -> None:
     """A disk that is full must not keep it from killing."""
-    try:
+    with contextlib.suppress(OSError):
         handle = os.open(path + FIRED_SUFFIX, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             os.write(handle, words.encode())
         finally:
             os.close(handle)
-    except OSError:
-        pass
 
 
 def _let_go_of_pipe() -> None:
@@ -150,18 +149,14 @@ def _let_go_of_pipe() -> None:
 
 def _come_first() -> None:
     """Where it may: before engines on the processor, and the last that the kernel would end for want of memory."""
-    try:
+    with contextlib.suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
-    except OSError:
-        pass
-    try:
+    with contextlib.suppress(OSError):
         handle = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
         try:
             os.write(handle, b"-1000")
         finally:
             os.close(handle)
-    except OSError:
-        pass
 
 
 def main() -> int:

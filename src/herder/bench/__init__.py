@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from herder.bench import failover, provision
+from herder.bench import failover, provision, soak
 from herder.bench.metrics import Metric, as_object
 
 PROMISED = ("premium.",)
@@ -46,6 +46,19 @@ def main(
     else:
         Console().print(table(found))
     return 1 if any(is_broken(each) for each in found) else 0
+
+
+def main_soak(minutes: float, seed: int, *, directory: str = "", as_json: bool = False) -> int:
+    """Run the soak and print the result. Returns 1 when anybody was failed over for nothing."""
+    progress = Console(stderr=True, highlight=False, soft_wrap=True)
+    place = Path(directory).expanduser().absolute() if directory else None
+    found = soak.measure(minutes, seed, place, lambda line: progress.print(line, markup=False))
+    if as_json:
+        json.dump(as_object("soak", machine(), 1, found), sys.stdout, ensure_ascii=False)
+        print()
+    else:
+        Console().print(table(found))
+    return 1 if any(each.value for each in found if each.name.startswith("soak.false_")) else 0
 
 
 def is_broken(measured: Metric) -> bool:

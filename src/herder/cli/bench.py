@@ -47,6 +47,19 @@ def provision(runs: Runs = 10, plan: Plan = None, path: options.Dir = "", as_jso
     _run("provision", runs, _among("plan", plan, ("dev", *PLANS)), (), path, as_json=as_json)
 
 
+@app.command()
+def soak(
+    minutes: Annotated[float, typer.Option("--minutes", metavar="M", min=0.1, help="How long.")] = 30.0,
+    seed: Annotated[int, typer.Option("--seed", metavar="S", help="Draws who stalls when.")] = 1,
+    path: options.Dir = "",
+    as_json: options.Json = False,
+) -> None:
+    """Lossy cables and stalling hosts; nobody may be failed over."""
+    from herder.bench import main_soak
+
+    raise typer.Exit(main_soak(minutes, seed, directory=path, as_json=as_json))
+
+
 def _among(noun: str, given: list[str] | None, known: tuple[str, ...]) -> tuple[str, ...]:
     for word in given or ():
         if word not in known:

@@ -15,6 +15,12 @@ from herder.model.plans import PLANS, Engine, engine_named, plan_named
 _PLANS = "; ".join(f"{plan.name}: {plan.summary}" for plan in PLANS.values())
 
 
+ON_ISOLATION_STOP = (
+    "warning: on_isolation is 'stop': its primary stops when no controller renews its lease, so it does not outlive "
+    "herder's control plane by more than lease_s"
+)
+
+
 def create(
     engine: Annotated[str, typer.Argument(metavar="ENGINE", help=f"What it runs: {' or '.join(Engine)}.")],
     name: Annotated[str, typer.Argument(metavar="NAME", help="Lower-case letters, digits and '-'.")],
@@ -38,6 +44,8 @@ def create(
     service = client.post("/v1/services", wanted, key=str(uuid.uuid4()))
     if wait:
         service = wait_for.state(client, name, "available", timeout, quiet=as_json)
+    if service.get("on_isolation") == "stop":
+        say.note(ON_ISOLATION_STOP)
     if as_json:
         say.as_json(service)
     elif wait:

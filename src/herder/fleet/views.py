@@ -36,8 +36,15 @@ def service_view(world: World, board: Board, service: Machine) -> dict[str, Any]
         "name": service.name, "kind": "service", "engine": data["engine"], "plan": data["plan"], "state": service.state,
         "since_ms": service.since_ms, "url": url_of(world, service), "read_url": url_of(world, service, read=True),
         "term": data["term"], "voters": [world.get(ident).name for ident in data["voters"]],
-        "doing": doing(world, service), "members": [member_view(world, board, service, member) for member in members],
+        "on_isolation": on_isolation(service), "doing": doing(world, service),
+        "members": [member_view(world, board, service, member) for member in members],
     }  # fmt: skip
+
+
+def on_isolation(service: Machine) -> str:
+    """What its primary does when it is cut off: 'stop' where a lease binds it; one that waits for voters needs none."""
+    alone = service.data["sync"] or len(service.data["members"]) < 2
+    return "serve" if alone else str(service.data.get("on_isolation", "serve"))
 
 
 def member_view(world: World, board: Board, service: Machine, member: Machine) -> dict[str, Any]:
@@ -57,7 +64,7 @@ def member_view(world: World, board: Board, service: Machine, member: Machine) -
         "data_dir": f"{server.data.get('directory', '')}/data/{member.name}",
         "timeline": position.timeline if position else None,
         "lsn": (format_lsn(position.lsn) if postgres else str(position.lsn)) if position else None,
-        "lag_bytes": lag, "voter": member.id in service.data["voters"], "doing": doing(world, member),
+        "lag_bytes": lag, "voter": member.id in service.data["voters"], "leased": bool(member.data.get("leased")), "doing": doing(world, member),
     }  # fmt: skip
 
 

@@ -12,6 +12,7 @@ import os
 import re
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -340,9 +341,17 @@ def main(*, directory: str = "", as_json: bool = False, svg: str = "") -> int:
         demo, totals = _course(rig, shown, results, looker, began)
         left = left_behind(rig.path, looker.namespaces)
     except (KeyboardInterrupt, SystemExit):
+        rig.close()
         shown.close()
-        print("The demo was ended early. Nothing of it is left.", file=sys.stderr)
+        left = left_behind(rig.path, looker.namespaces)
+        print(f"The demo was ended early. Left of it: {'; '.join(left) or 'nothing'}.", file=sys.stderr)
         raise
+    except HerderError:
+        raise
+    except Exception:  # noqa: BLE001  Python's own status for it is 1, and that says something else here
+        shown.close()
+        traceback.print_exc()
+        return 2
     finally:
         shown.close()
     if left:
@@ -389,10 +398,11 @@ def _throw_away(directory: str) -> Path | None:
 
 def left_behind(directory: Path, namespaces: set[str]) -> list[str]:
     """What still runs or lies about of a rig that was closed, in words; empty when all is gone."""
-    found = [procs.describe(pid) for pid in procs.working_under(directory)]
+    running = set(procs.working_under(directory))
     ours = _ancestors()
     named = (int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) not in ours)
-    found += [procs.describe(pid) for pid in named if any(str(directory) in word for word in procs.command_line(pid))]
+    running |= {pid for pid in named if any(str(directory) in word for word in procs.command_line(pid))}
+    found = [f"process {pid} ({procs.describe(pid)})" for pid in sorted(running)]
     found += [f"namespace {name}" for name in sorted(namespaces) if netns.inode_of(name) is not None]
     return [*found, f"directory {directory}"] if directory.exists() else found
 

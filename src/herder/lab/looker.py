@@ -110,9 +110,10 @@ class Looker(threading.Thread):
     def _keep_richest(self) -> None:
         """The frame with the most going on, once some faults are healed: for the README."""
         ill = sum(unit["state"] != "available" for s in self.frame.services for unit in (s, *s["members"]))
+        without = sum(rate == 0 for writes in self.frame.writes.values() for rate in writes.rates[-20:])
         done = sum(result.state == HEALED for result in self._results)
-        if done >= 2 and ill >= self.richest[0] and self.frame.control_plane:
-            self.richest = (ill, replace(self.frame, results=copy.deepcopy(list(self._results))))
+        if done >= 2 and ill and ill + without >= self.richest[0] and self.frame.control_plane:
+            self.richest = (ill + without, replace(self.frame, results=copy.deepcopy(list(self._results))))
 
     def _get(self, route: str) -> Any:
         if self._connection is None:

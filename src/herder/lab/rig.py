@@ -396,12 +396,13 @@ def clear(directory: Path, settings: Mapping[str, str], *, keep: bool) -> None:
     if not directory.is_dir():
         return
     _end_controller(directory)
-    in_force = _in_force(directory, settings)
-    if (directory / "VERSION").exists():
-        from herder.wiring import tear_down  # noqa: PLC0415  a second of imports that a quiet watchdog never needs
+    try:
+        if (directory / "VERSION").exists():
+            from herder.wiring import tear_down  # noqa: PLC0415  a second of imports that a quiet watchdog never needs
 
-        asyncio.run(tear_down(in_force, servers=True))
-    procs.kill_until_gone(lambda: procs.working_under(directory), KILL_S)
+            asyncio.run(tear_down(_in_force(directory, settings), servers=True))
+    finally:  # whatever went wrong there, no process stays
+        procs.kill_until_gone(lambda: procs.working_under(directory), KILL_S)
     if not keep:
         shutil.rmtree(directory, ignore_errors=True)
         if directory.exists():

@@ -31,7 +31,7 @@ FRAMES_PER_S = 5
 WIDTH_MIN, WIDTH_MAX = 80, 150
 LOG_LINES_MAX, LOG_LINES_MIN = 8, 2
 BARS = "▁▂▃▄▅▆▇█"
-WIDTH_WHEN_PIPED = 200
+WIDTH_WHEN_PIPED = 240
 
 NOT_POSSIBLE = "not possible here"
 WAITING, UNDER_WAY, HEALED, FAILED = "waiting", "under way", "healed", "failed"
@@ -309,7 +309,7 @@ _NARROW = (("fault", 21), ("service", 10), ("fence used", 20), ("gap", 8), ("ser
 """For 80 columns; what has no width is left out."""
 _LEFT = 3
 """The first columns are words; the others are numbers, which stand to the right."""
-WIDTH_OF_ONE_LINE = 200
+WIDTH_OF_ONE_LINE = 230
 """From here on what herder did fits beside the numbers; below it, it stands under them."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from herder.machines.table import Deadline, Effect, Emit, Facts, Row, State, Table, from_each
+from herder.machines.table import Deadline, Effect, Emit, Facts, Row, State, Table, from_each, noted_in
 
 _SERVICE = "service"
 
@@ -26,17 +26,17 @@ def take_role(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
 
 def leads(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
     """It was promoted."""
-    return {"role": "primary", "rebuilds": 0}
+    return {"role": "primary", "rebuilds": 0, "leased": False}
 
 
 def deposed(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
     """Another leads now: whatever this one holds beyond the fork is divergent until it has rejoined."""
-    return {"role": "standby", "deposed": True, "since_ill_ms": now_ms}
+    return {"role": "standby", "deposed": True, "since_ill_ms": now_ms, "leased": False}
 
 
 def follows(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
     """It streams from the primary."""
-    return {"role": "standby", "deposed": False, "rebuilds": 0, "playbook": 0}
+    return {"role": "standby", "deposed": False, "rebuilds": 0, "playbook": 0, "leased": False}
 
 
 def rebuild_began(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
@@ -47,6 +47,21 @@ def rebuild_began(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
 def rebuild_ended(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
     """Whatever came of it, the next may begin."""
     return {"playbook": 0, "rebuild_ms": now_ms}
+
+
+def may_be_leased(facts: Facts, brought: Facts) -> bool:
+    """It leads, so a lease of its means something."""
+    return is_primary(facts, brought) and not facts.get("deposed")
+
+
+def leased(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
+    """Its agent has confirmed that a watchdog enforces it: from now on a failover may wait it out."""
+    return {"leased": True, "lease_s": float(brought["lease_s"])}
+
+
+def released(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
+    """Recorded before its agent is told: from now on nobody counts on it."""
+    return {"leased": False}
 
 
 def not_deposed(facts: Facts, brought: Facts) -> bool:
@@ -128,5 +143,9 @@ MEMBER = Table(
         Row("retiring", "overdue", "retiring", why="still being stopped"),
         Row("retiring", "trashed", "retired", why="stopped, its data moved to the trash", proves=("consent",)),
         Row("retired", "purge", "terminated", why="kept long enough"),
+        # at the end, since the log stores events by their number
+        Row("available", "leased", "available", keep=True, guard=may_be_leased, update=leased,
+            why="its agent confirms that it stops when its lease is not renewed"),
+        *noted_in(_LIVE, "released", update=released, why="no standby could lead: it is not stopped for nothing"),
     ),
 )  # fmt: skip

@@ -189,16 +189,21 @@ class Leased(StrEnum):
 
 
 SKEW_S = 1.0
-"""How far two monotonic clocks may drift apart over a lease, and one second besides (safety.md)."""
+"""How far two machines' clocks may drift apart over a lease; one second besides for the watchdog's work (safety.md)."""
 
 
 async def await_lease(hands: Hands, work: Machine) -> Outcome:
-    """The standby pledges (it renews no more), then lease + skew + 1 s pass; its enforcer outlives the agent."""
+    """The standbys pledge, then lease + skew + 1 s pass; the lease's enforcer outlives the agent.
+
+    Nobody renews while this failover holds the service, and a renewal counts from a stamp that the primary's agent made
+    before it asked. So the last moment that any lease can count from lies before the pledges, however late a message is.
+    """
     old = hands.get(work.data["old_primary"])
     if not old.data.get("leased"):
-        return Outcome(Leased.LEASE_VOID, why=f"{old.name} was never put under a lease")
-    for ident in work.data["standbys"]:
-        await _pledge(hands, work, ident)
-    wait_s = hands.lease_s + SKEW_S + 1.0
+        return Outcome(Leased.LEASE_VOID, why=f"no lease of {old.name} is on record")
+    _, errors = await ask_each(work.data["standbys"], lambda ident: _pledge(hands, work, ident))
+    if len(errors) == len(work.data["standbys"]):
+        raise next(iter(errors.values()))
+    wait_s = float(old.data["lease_s"]) + SKEW_S + 1.0
     await hands.clock.sleep(wait_s)
     return Outcome(Leased.LEASE_OVER, {"fence": f"lease run out: {wait_s:.1f} s since the pledge"})

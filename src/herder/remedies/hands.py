@@ -39,7 +39,8 @@ class JobRefused(HerderError):
 class Hands:
     """Everything a handler may use. probe: the controller's own look at an engine: (engine, address, port, timeout_s).
 
-    mint_join: makes a one-use join token for (server, incarnation).
+    mint_join: makes a one-use join token for (server, incarnation). sure: is the shard certainly ours? A controller
+    that was frozen must not renew a lease that its successor waits out.
     """
 
     world: Callable[[], World]
@@ -55,6 +56,7 @@ class Hands:
     agent_settings: dict[str, str]
     probe_timeout_s: float
     lease_s: float
+    sure: Callable[[], bool]
 
     def get(self, machine: int) -> Machine:
         """A machine as committed."""
@@ -159,6 +161,12 @@ class Hands:
     async def read(self, member: Machine, answer_s: float = 1.5) -> Reading:
         """A fresh reading by its agent."""
         return msgspec.convert(await self.look(member, "read", {}, answer_s), Reading)
+
+    async def stamp(self, member: Machine, answer_s: float = 1.0) -> float:
+        """Now, by the clock of the member's agent: a lease counts from it. Raises Unreachable."""
+        if not self.sure():
+            raise Unreachable("this controller is not sure of its shard", "it is renewed every few seconds")
+        return float(await self.look(member, "stamp", {}, answer_s))
 
     async def position(
         self, work: Machine, member: Machine, name: str, args: dict[str, Any], answer_s: float

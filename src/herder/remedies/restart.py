@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any
 
 from herder.engine.effects import Outcome
 from herder.engine.world import Machine
@@ -19,8 +20,12 @@ class Restarted(StrEnum):
 async def restart_primary(hands: Hands, work: Machine) -> Outcome:
     """One job: the agent sees that no process is left before it starts, whatever was there before."""
     member = hands.get(work.data["member"])
+    args: dict[str, Any] = {"fast": bool(work.data.get("fast"))}
     try:
-        await hands.ask(work, member, "restart", {"fast": bool(work.data.get("fast"))})
+        if hands.service(member).data.get("on_isolation") == "stop":
+            # Under a lease an agent starts an engine only by a word this fresh: one from before a freeze is refused.
+            args["stamp"] = await hands.stamp(member)
+        await hands.ask(work, member, "restart", args)
     except (JobFailed, JobRefused) as error:
         return Outcome(Restarted.FAILED, why=error.message)
     return Outcome(Restarted.RESTARTED, {}, why=f"{member.name} answers again")

@@ -13,7 +13,7 @@ from herder.engine.record import Broken, open_record
 from herder.engine.shard import Shard, ShardLost
 from herder.fleet import commands
 from herder.model.errors import Conflict, Unreachable
-from herder.ports.store import Collision, LeaseHeld, StoredRecord
+from herder.ports.store import Collision, StoredRecord
 from herder.stores.memory.store import MemoryStore
 from tests.unit.engine import story, yard
 
@@ -62,7 +62,7 @@ async def test_the_next_owner_replays_through_its_takeover(store: MemoryStore, c
 
 async def test_a_lease_that_runs_is_not_taken(store: MemoryStore, clock: yard.VirtualClock):
     await yard.opened(store, clock)
-    with pytest.raises(LeaseHeld):
+    with pytest.raises(Conflict, match="another herder"):
         await yard.opened(store, clock, "controller-b")
 
 
@@ -167,15 +167,12 @@ async def test_an_unknown_commit_that_is_there_counts(frail: yard.FrailStore, cl
 async def test_an_unknown_commit_that_is_not_there_does_not_count(frail: yard.FrailStore, clock: yard.VirtualClock):
     shard = await yard.opened(frail, clock)
     frail.before = yard.once(yard.unknown())
-    with pytest.raises(Unreachable, match="before the commit"):
+    with pytest.raises(Unreachable, match="lost the connection"):
         await shard.commit(made(shard))
     assert not shard.world.machines
     assert (await shard.commit(made(shard))).seq == 2
 
 
-@pytest.mark.xfail(
-    reason="the store went away around its own commit: the retry takes its own record for another's", strict=True
-)
 async def test_an_unknown_commit_that_cannot_be_read_yet_is_not_taken_for_anothers(
     frail: yard.FrailStore, clock: yard.VirtualClock
 ):
@@ -190,7 +187,6 @@ async def test_an_unknown_commit_that_cannot_be_read_yet_is_not_taken_for_anothe
     assert story.service(shard.world).name == "orders"
 
 
-@pytest.mark.xfail(reason="the same, with the loop's retry of its inputs", strict=True)
 async def test_a_retry_after_such_a_commit_goes_on(frail: yard.FrailStore, clock: yard.VirtualClock):
     shard = await yard.opened(frail, clock)
     await shard.commit(made(shard), story.review)
@@ -253,3 +249,18 @@ async def test_no_secret_reaches_the_projection(store: MemoryStore, clock: yard.
     told = msgspec.json.encode([await store.units(), await store.history(limit=10_000)]).decode()
     assert story.service(shard.world).data["password"] == "app-pw"
     assert not [secret for secret in story.WISH.secrets if secret in told]
+
+
+@pytest.mark.xfail(reason="its ids were chosen before the earlier attempt was found in the log", strict=True)
+async def test_a_command_after_an_unknown_commit_makes_nothing_over(frail: yard.FrailStore, clock: yard.VirtualClock):
+    shard = await yard.opened(frail, clock)
+    await shard.commit(made(shard), story.review)
+    provision = story.live(shard.world, "provision")
+    frail.after, frail.unread = yard.once(yard.unknown(), at=2), 1
+    page = Input(9, "create", {"subject": 1, "reason": "any", "name": "page-9", "text": ""}, create="page")
+    with pytest.raises(Unreachable):
+        await shard.commit([page])
+    other = Input(9, "create", {"service": 1, "name": "orders/strike-9", "primary": 2}, create="strike")
+    await shard.commit([other])
+    assert shard.world.get(9).kind == "page"
+    assert provision.live

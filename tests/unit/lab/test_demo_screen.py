@@ -112,7 +112,7 @@ def test_the_table_has_one_row_a_fault_with_what_herder_did():
     assert row.split() == ["engine", "killed", "orders", "premium", "pledges", "of", "2", "voters", "0.27", "s", "-",
                            "1", "672", "0", "0"]  # fmt: skip
     assert "  promoted orders-1 at term 2" in narrow
-    wide = printed(Closing(ending([result])), 200)
+    wide = printed(Closing(ending([result])), 240)
     assert any(line.startswith("engine killed") and line.endswith("promoted orders-1 at term 2") for line in wide)
 
 
