@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from herder.lab.rig import Rig
-from tests.acceptance.stage import Facts, until_well
+from tests.acceptance.stage import Facts, Whole, until_well
 
 SETTINGS = {"failovers_per_hour": "100"}
 """The default of 1 would block the second test of a service; tests/acceptance/test_budget.py has the default."""
@@ -22,14 +22,14 @@ Give = Callable[..., Facts]
 @pytest.fixture(scope="module")
 def unfenced() -> Iterator[Rig]:
     """A herder whose provider may not fence: premium must do without."""
-    with Rig(SETTINGS | {"fencing": "false"}) as rig:
+    with Whole(SETTINGS | {"fencing": "false"}) as rig:
         yield rig
 
 
 @pytest.fixture(scope="module")
 def fenced() -> Iterator[Rig]:
     """A herder whose provider fences."""
-    with Rig(SETTINGS) as rig:
+    with Whole(SETTINGS) as rig:
         yield rig
 
 
@@ -43,6 +43,8 @@ class Stable:
     def give(self, rig: Rig, engine: str, plan: str) -> Facts:
         """A service of that plan that is well: the one of the tests before, or a new one."""
         key = (id(rig), engine, plan)
+        if not rig.answers():  # the test before failed while it was away
+            rig.start_control_plane()
         if key in self._names:
             try:
                 return until_well(rig, self._names[key])

@@ -27,6 +27,7 @@ from tests.acceptance.stage import (
     told,
     until,
     until_well,
+    writes_again,
     writing,
 )
 
@@ -50,15 +51,11 @@ def another_leads(rig: Rig, name: str, before: Facts, since: int) -> list[Facts]
     return events
 
 
-def writes_again(account: Account, after: float) -> None:
-    account.ledger.await_write(after)
-
-
 def test_an_engine_killed_costs_no_acknowledged_write(unfenced: Rig, premium: str, tmp_path: Path):
     before, since = unfenced.show(premium), last_seq(unfenced)
     with writing(unfenced, premium, tmp_path) as account:
         began = faults.kill_engine(primary_of(unfenced, premium)[0]["pid"])
-        writes_again(account, began)
+        writes_again(unfenced, premium, account, began)
         another_leads(unfenced, premium, before, since)
     nothing_lost(account)
 
@@ -68,7 +65,7 @@ def test_a_host_killed_costs_no_acknowledged_write(unfenced: Rig, premium: str, 
     _, server = primary_of(unfenced, premium)
     with writing(unfenced, premium, tmp_path) as account:
         began = faults.kill_host(server)
-        writes_again(account, began)
+        writes_again(unfenced, premium, account, began)
         another_leads(unfenced, premium, before, since)
     nothing_lost(account)
     booted = next(each for each in unfenced.servers() if each["id"] == server["id"])
@@ -82,7 +79,7 @@ def test_a_silent_host_costs_no_acknowledged_write(unfenced: Rig, premium: str, 
     with writing(unfenced, premium, tmp_path) as account:
         began = faults.silence(server)
         try:
-            writes_again(account, began)
+            writes_again(unfenced, premium, account, began)
         finally:
             faults.unsilence(server)
         events = another_leads(unfenced, premium, before, since)
@@ -101,12 +98,12 @@ def test_a_thawed_primary_acknowledges_nothing_and_its_divergent_log_is_kept(
     with writing(unfenced, premium, tmp_path) as account:
         began = faults.freeze(server)
         try:
-            writes_again(account, began)
+            writes_again(unfenced, premium, account, began)
             last_until(began + FROZEN_S)
         finally:
             thawed = faults.thaw(server)
         another_leads(unfenced, premium, before, since)
-        writes_again(account, thawed)
+        writes_again(unfenced, premium, account, thawed)
     nothing_lost(account)
     leads = unfenced.member(premium, "primary")["id"]
     assert {entry.who for entry in account.ledger.probed if entry.ack and entry.sent > thawed} == {leads}
@@ -120,7 +117,7 @@ def test_a_switchover_moves_the_primary_to_the_member_named_and_loses_nothing(
     old, to = unfenced.member(premium, "primary"), unfenced.member(premium, "standby")
     with writing(unfenced, premium, tmp_path) as account:
         moved = herder(unfenced, "switchover", premium, "--to", to["id"], "--json").json
-        writes_again(account, time.monotonic())
+        writes_again(unfenced, premium, account, time.monotonic())
         after = until_well(unfenced, premium)
     nothing_lost(account)
     assert moved["term"] == after["term"] == before["term"] + 1

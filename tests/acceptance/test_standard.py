@@ -22,6 +22,7 @@ from tests.acceptance.stage import (
     told,
     until,
     until_well,
+    writes_again,
     writing,
 )
 
@@ -36,7 +37,7 @@ def test_an_engine_killed_is_started_again_in_place_and_loses_nothing(fenced: Ri
     old, _ = primary_of(fenced, standard)
     with writing(fenced, standard, tmp_path) as account:
         began = faults.kill_engine(old["pid"])
-        account.ledger.await_write(began)
+        writes_again(fenced, standard, account, began)
         after, events = until_well(fenced, standard), moves(fenced, standard, since)
     nothing_lost(account)
     assert (after["term"], fenced.member(standard, "primary")["id"]) == (before["term"], old["id"]), told(events)
@@ -50,7 +51,7 @@ def test_a_silent_host_is_fenced_by_the_provider_before_another_leads(fenced: Ri
     with writing(fenced, standard, tmp_path) as account:
         began = faults.silence(server)
         try:
-            account.ledger.await_write(began)
+            writes_again(fenced, standard, account, began)
         finally:
             faults.unsilence(server)
         until_well(fenced, standard)
@@ -84,7 +85,7 @@ def test_without_a_fence_nobody_is_promoted_and_the_service_comes_back_with_its_
             assert unfenced.show(name)["state"] == "unavailable"
         finally:
             heard = faults.unsilence(server)
-        account.ledger.await_write(heard, 60.0)
+        writes_again(unfenced, name, account, heard, 60.0)
         after, events = until_well(unfenced, name), moves(unfenced, name, since)
     assert happened(events, "failover", "unconfirmed"), told(events)
     assert "fence" in told_of["text"]

@@ -21,6 +21,7 @@ from tests.acceptance.stage import (
     told,
     until,
     until_well,
+    writes_again,
     writing,
 )
 
@@ -35,7 +36,7 @@ def test_an_engine_killed_is_started_again_with_all_it_acknowledged(fenced: Rig,
     old, _ = primary_of(fenced, cart)
     with writing(fenced, cart, tmp_path) as account:
         began = faults.kill_engine(old["pid"])
-        account.ledger.await_write(began)
+        writes_again(fenced, cart, account, began)
         until_well(fenced, cart)
     nothing_lost(account)
     events = moves(fenced, cart, since)
@@ -48,7 +49,7 @@ def test_a_host_killed_is_fenced_and_its_replica_leads(fenced: Rig, cart: str, t
     old, server = primary_of(fenced, cart)
     with writing(fenced, cart, tmp_path) as account:
         began = faults.kill_host(server)
-        account.ledger.await_write(began)
+        writes_again(fenced, cart, account, began)
         until_well(fenced, cart)
     events, kept = moves(fenced, cart, since), account.kept
     fence, promotion = happened(events, "failover", "fenced"), happened(events, "member", "promoted")
@@ -65,7 +66,7 @@ def test_a_switchover_hands_over_by_failover_and_the_watched_url_follows(fenced:
     watch = UrlWatch(fenced.files.socket, cart, before["url"])
     with writing(fenced, cart, tmp_path) as account:
         herder(fenced, "switchover", cart, "--json").json  # noqa: B018  asserts that it succeeded
-        account.ledger.await_write(time.monotonic())
+        writes_again(fenced, cart, account, time.monotonic())
         after = until_well(fenced, cart)
     nothing_lost(account)
     assert happened(moves(fenced, cart, since), "switchover", "moved"), told(moves(fenced, cart, since))
@@ -79,7 +80,7 @@ def test_a_host_that_froze_and_thawed_follows_the_new_primary(fenced: Rig, cart:
     with writing(fenced, cart, tmp_path) as account:
         began = faults.freeze(server)
         try:
-            account.ledger.await_write(began)
+            writes_again(fenced, cart, account, began)
         finally:
             with contextlib.suppress(faults.NotPossible):  # fenced: there is nothing left to thaw
                 faults.thaw(server)

@@ -147,5 +147,6 @@ ACTIONS: dict[str, Action] = {
     "set_sync": Action(_set_sync, restarts=False),
     "checkpoint": Action(_checkpoint, restarts=False),
     "failover_to": Action(_failover_to, restarts=False),
-    "lease": Action(_lease, restarts=False, bond=Bond.SETS),
+    # a lease that has run out ends the engine before it is given back
+    "lease": Action(_lease, restarts=True, bond=Bond.SETS),
 }

@@ -1,6 +1,6 @@
 """The lease's enforcer: a small process that outlives the agent and ends an engine whose lease was not renewed.
 
-`python -P -m herder.agent.watchdog DEADLINE_FILE DATA_DIRECTORY LEASE_S`. The agent writes the deadline into the file at
+`python -I -S watchdog.py DEADLINE_FILE DATA_DIRECTORY LEASE_S`. The agent writes the deadline into the file at
 each renewal; here it is waited for with a timer of CLOCK_BOOTTIME, which also counts while the machine is suspended and
 fires at once when a frozen process runs again. Nothing but the standard library is imported: it must stay under 12 MB and
 start in the time of a heartbeat. The file gone means that the lease was given back.
@@ -162,7 +162,7 @@ def _come_first() -> None:
 def main() -> int:
     """SIGTERM ends it: the agent sends that after the lease was given back."""
     if len(sys.argv) != 4:
-        sys.stderr.write("usage: python -m herder.agent.watchdog DEADLINE_FILE DATA_DIRECTORY LEASE_S\n")
+        sys.stderr.write("usage: watchdog.py DEADLINE_FILE DATA_DIRECTORY LEASE_S\n")
         return 2
     for number in (signal.SIGHUP, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)

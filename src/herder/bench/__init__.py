@@ -78,14 +78,18 @@ def machine() -> dict[str, Any]:
 
 
 def table(metrics: Sequence[Metric]) -> Table:
-    """For a terminal."""
+    """For a terminal; of a note only its beginning (the fence), the whole is in the JSON."""
     shown = Table(box=None, header_style="dim", pad_edge=False)
     for heading in ("metric", "median", "min", "max", "limit", "/limit", "peer", "/peer", "note"):
-        shown.add_column(heading, justify="left" if heading in ("metric", "note") else "right", overflow="fold")
+        shown.add_column(
+            heading, justify="left" if heading in ("metric", "note") else "right", no_wrap=heading != "note"
+        )
     for each in metrics:
         numbers = (each.value, each.min, each.max, each.limit, each.ratio_to_limit, each.peer, each.ratio_to_peer)
         style = "red" if is_broken(each) else ""
         shown.add_row(
-            Text(each.name, style=style), *("-" if n is None else f"{n:.3g}" for n in numbers), Text(each.note)
+            Text(each.name, style=style),
+            *("-" if n is None else f"{n:.3g}" for n in numbers),
+            Text(each.note.split("; ")[0]),
         )
     return shown

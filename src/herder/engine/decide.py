@@ -119,6 +119,9 @@ def _step_all(draft: Draft, inputs: Sequence[Input], decision: Decision) -> None
 
 def _step(draft: Draft, item: Input, decision: Decision) -> list[Input]:
     """One input through its table; returns the inputs that its row emits."""
+    if item.create and item.machine and draft.find(item.machine) is not None:
+        decision.dropped.append((item, "a machine of that id exists"))
+        return []
     if item.create:
         machine = draft.make(item.machine or draft.allocate(), item.create)
     elif draft.find(item.machine) is None:

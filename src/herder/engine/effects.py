@@ -63,7 +63,7 @@ def check_handlers(tables: Iterable[Table], handlers: Iterable[Registered]) -> d
             faults.append(f"effect '{effect}' has no handler")
         elif {str(outcome) for outcome in found[effect].outcomes} != outcomes:
             faults.append(
-                f"effect '{effect}' declares {sorted(outcomes)}, its handler gives {sorted(found[effect].outcomes)}"
+                f"effect '{effect}' declares {sorted(outcomes)}, its handler gives {sorted(map(str, found[effect].outcomes))}"
             )
     faults.extend(f"handler '{effect}' belongs to no effect" for effect in found if effect not in declared)
     if faults:

@@ -10,15 +10,12 @@ from typing import Any
 
 from herder.engine.decide import Input, Review, due
 from herder.engine.effects import EffectRunner
-from herder.engine.shard import Committed, Shard, ShardLost
+from herder.engine.shard import Committed, Proposal, Shard, ShardLost
 from herder.engine.world import World
 from herder.model.errors import Refused, Unreachable
 from herder.ports.clock import Clock
 
 log = logging.getLogger("herder.engine")
-
-Proposal = Callable[[World], Sequence[Input]]
-"""A command: looks at the world of the moment and says what to put in. It may raise HerderError: nothing happens then."""
 
 DEADLINE_TICK_S = 0.1
 STORE_RETRY_S = 0.5
@@ -96,14 +93,14 @@ class Loop:
                 continue
             try:
                 self._refuse_when_frozen()
-                committed = await self._commit(proposal(self.world))
+                committed = await self._commit(proposal)
             except ShardLost as lost:
-                future.set_exception(lost)
+                _answer(future, lost)
                 raise
             except Exception as error:  # noqa: BLE001  whoever proposed it handles it
-                future.set_exception(error)
+                _answer(future, error)
             else:
-                future.set_result(committed)
+                _answer(future, committed)
 
     async def _commit_surely(self, inputs: list[Input]) -> None:
         """The store may be gone for a while: nothing is decided then, and nothing is lost (data services go on)."""
@@ -121,7 +118,7 @@ class Loop:
                     self.store_down_since = None
                 return
 
-    async def _commit(self, inputs: Sequence[Input]) -> Committed:
+    async def _commit(self, inputs: Sequence[Input] | Proposal) -> Committed:
         committed = await self.shard.commit(inputs, None if self.frozen else self.review)
         self.dropped += len(committed.decision.dropped)
         for item, reason in committed.decision.dropped:
@@ -138,3 +135,13 @@ class Loop:
         return {"seq": self.world.seq, "epoch": self.world.epoch, "machines": len(self.world.machines),
                 "dropped": self.dropped, "frozen": self.frozen, "store_down": self.store_down_since is not None,
                 "effects": self.effects.busy() if self.effects else []}  # fmt: skip
+
+
+def _answer(future: asyncio.Future[Committed], answer: Committed | Exception) -> None:
+    """Whoever asked may have left meanwhile."""
+    if future.done():
+        return
+    if isinstance(answer, Exception):
+        future.set_exception(answer)
+    else:
+        future.set_result(answer)

@@ -33,9 +33,11 @@ def unit_row(machine: Machine, service_name: str) -> UnitRow:
     )  # fmt: skip
 
 
-def unit_rows(machines: Iterable[Machine], world: World) -> tuple[UnitRow, ...]:
-    """Machines as rows; `world` knows their services' names."""
-    return tuple(unit_row(machine, _service_name(world, machine)) for machine in machines)
+def unit_rows(
+    machines: Iterable[Machine], world: World, changed: dict[int, Machine] | None = None
+) -> tuple[UnitRow, ...]:
+    """Machines as rows; `changed` (as they will be) and `world` know their services' names."""
+    return tuple(unit_row(machine, _service_name(world, machine, changed)) for machine in machines)
 
 
 def history_rows(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from herder.engine.decide import Decision, Input, Review, decide
@@ -19,6 +19,10 @@ log = logging.getLogger("herder.engine")
 
 SNAPSHOT_EVERY = 5_000
 """Records between snapshots: replaying that many takes about a second in Python."""
+
+
+Proposal = Callable[[World], Sequence[Input]]
+"""A command: looks at the world of the moment and says what to put in. It may raise HerderError: nothing happens then."""
 
 
 class ShardLost(HerderError):
@@ -84,7 +88,7 @@ class Shard:
                 prev = stored
         return world, prev
 
-    async def commit(self, inputs: Sequence[Input], review: Review | None = None) -> Committed:
+    async def commit(self, inputs: Sequence[Input] | Proposal, review: Review | None = None) -> Committed:
         """Decide, append once, take it in. Raises Conflict (a claim is taken, nothing written), Unreachable (the store
         is gone; nothing was written, or what was is found again), ShardLost.
         """
@@ -93,7 +97,8 @@ class Shard:
             await self._look_for_attempts(moved)
             while True:
                 now_ms = self.clock.now_ms()
-                decision = decide(self.world, inputs, now_ms, review)
+                wanted = inputs(self.world) if callable(inputs) else inputs  # ids are chosen in the world of the moment
+                decision = decide(self.world, wanted, now_ms, review)
                 if not decision.moves:
                     break
                 stored, record = self._record(decision, now_ms)
@@ -111,7 +116,7 @@ class Shard:
             record=stored,
             claims=tuple(decision.claims),
             releases=tuple(decision.releases),
-            units=unit_rows(shadow.values(), self.world),
+            units=unit_rows(shadow.values(), self.world, shadow),
             history=history_rows(decision.moves, stored.seq, stored.at_ms, shadow, self.world),
         )
 

@@ -8,9 +8,11 @@ from typing import Any
 
 import msgspec
 
-from herder.engine.record import KEEP, Record
+from herder.engine.record import KEEP, Broken, Record
 from herder.machines.registry import BY_CODE, BY_KIND
 from herder.machines.table import State, Table
+
+SNAPSHOT_FORMAT = 1
 
 
 @dataclass(slots=True)
@@ -114,12 +116,14 @@ class World:
             (m.id, m.kind, m.state, m.version, m.entered, m.order, m.since_ms, m.deadline_ms, m.data)
             for m in self.machines.values()
         ]
-        return msgspec.msgpack.encode((1, self.seq, self.epoch, self.next_id, rows))
+        return msgspec.msgpack.encode((SNAPSHOT_FORMAT, self.seq, self.epoch, self.next_id, rows))
 
     @classmethod
     def restore(cls, body: bytes) -> World:
         """Read a snapshot."""
-        _, seq, epoch, next_id, rows = msgspec.msgpack.decode(body)
+        version, seq, epoch, next_id, rows = msgspec.msgpack.decode(body)
+        if version != SNAPSHOT_FORMAT:
+            raise Broken(f"the snapshot at record {seq} has format {version}, this herder reads {SNAPSHOT_FORMAT}")
         world = cls()
         world.seq, world.epoch, world.next_id = seq, epoch, next_id
         for row in rows:

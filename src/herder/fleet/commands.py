@@ -133,8 +133,8 @@ def switch_over(world: World, name: str, to: str, actor: str) -> list[Input]:
         raise Refused(f"{to or 'no standby'} is not available", f"herder show {name} tells why")
     if service.data["sync"]:
         usable = [ident for ident in usable if ident in service.data["voters"]]
-    if not usable:
-        raise Refused("no standby is a voter yet", f"wait for its rebuild: herder show {name}")
+    if not usable or (target and target not in usable):
+        raise Refused(f"{to or 'no standby'} is no voter yet", f"wait for its rebuild: herder show {name}")
     primary = world.get(service.data["primary"])
     ident = world.next_id
     facts = {

@@ -73,9 +73,11 @@ class Watch:
         if heard.term > service.data["term"]:
             self._store_went_back(member, heard.term, service)
             return
+        primary = world.get(service.data["primary"])
         expected = Expected(
             member.id, member.state, member.data["role"], bool(member.data.get("deposed")), service.data["term"],
-            held=self._held(service),
+            held=self._held(service), primary_well=primary.state == "available",
+            settled_s=(self._clock.now_ms() - primary.since_ms) / 1000,
         )  # fmt: skip
         ages = Ages(deaf_s=now - track.alive_at, upstream_lost_s=now - track.upstream_at)
         for sign in judge(expected, heard, ages):

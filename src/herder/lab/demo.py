@@ -280,6 +280,7 @@ class Demo:
         self.say("The writers stop. Every acknowledged write is looked for in its database.")
         totals: Facts = self.totals
         totals |= {"acknowledged": 0, "lost": 0, "doubled": 0, "unknown": 0, "by_two": 0}
+        self._measure_whole_windows()
         for name, _, plan in SERVICES:
             writer = self.writers[name]
             with writer.lock:
@@ -299,6 +300,15 @@ class Demo:
             self.premium_harmed = True
             self.bad.append(f"premium: {premium['lost']} acknowledged writes lost, {premium['doubled']} doubled, "
                             f"{premium['by_two']} acknowledged by two primaries")  # fmt: skip
+
+    def _measure_whole_windows(self) -> None:
+        """Until the next fault rather than until it looked healed: what stumbled afterwards counts too."""
+        for name, windows in self.windows.items():
+            ends = [*(began for began, _ in windows[1:]), time.monotonic()]
+            for (began, result), end in zip(windows, ends, strict=True):
+                client, server = self.gaps(name, began, end)
+                result.gap_s = max(result.gap_s or 0.0, client or 0.0)
+                result.server_gap_s = max(result.server_gap_s or 0.0, server or 0.0)
 
     def _by_two(self, name: str) -> int:
         """Writes that an old primary acknowledged after the new one had begun to (rule S1), in each fault's time."""

@@ -86,8 +86,9 @@ class Looker(threading.Thread):
         """One look. While nobody answers the last facts stay, and the writers are counted on."""
         at = time.monotonic()
         try:
-            services, servers = self._get("/v1/services"), self._get("/v1/servers")
+            # Events first: states are then never older than the moves that are seen.
             events = self._get("/v1/events?limit=120")
+            services, servers = self._get("/v1/services"), self._get("/v1/servers")
         except (OSError, http.client.HTTPException, ValueError):
             self._connection = None
             frame = replace(self.frame, control_plane=False)

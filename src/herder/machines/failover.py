@@ -24,7 +24,7 @@ _RUNNING = ("pledging", "fencing", "leasing", "promoting")
 _BEGAN = (Emit(_SERVICE, "failover_began", ("term",)),)
 _FAILED = (Emit(_SERVICE, "playbook_failed"),)
 _PROMOTED = (
-    Emit(_SERVICE, "promoted", ("candidate", "new_voters", "counts")),
+    Emit(_SERVICE, "promoted", ("candidate", "new_voters", "counts", "timeline")),
     Emit("old_primary", "deposed"),
     Emit("candidate", "promoted"),
 )
@@ -43,7 +43,7 @@ FAILOVER = Table(
         State("promoting", "the candidate of the record is made primary",
               Effect("promote_candidate", ("promoted", "refused")), Deadline(30, "overdue")),
         State("repointing", "the other standbys follow the new primary",
-              Effect("repoint_standbys", ("followed", "alone")), Deadline(60, "overdue")),
+              Effect("repoint_standbys", ("followed",)), Deadline(60, "overdue")),
         State("done", "the new primary takes writes", final=True),
         State("paged", "it may not go on by itself; a person was told why", final=True),
     ),
@@ -71,7 +71,6 @@ FAILOVER = Table(
         *from_each(("pledging", "fencing", "leasing"), "overdue", "paged", emits=_FAILED, page=Spawn("failover_stalled"),
                    why="it took too long"),
         Row("repointing", "followed", "done", emits=(Emit(_SERVICE, "restored"),), why="the new primary has its followers"),
-        Row("repointing", "alone", "repointing", why="no standby follows yet: commits of a sync plan wait, tried again"),
         Row("repointing", "overdue", "repointing", page=Spawn("no_voter_follows"),
             why="no standby follows: commits of a sync plan wait"),
         Row("repointing", "primary_lost", "paged", emits=_FAILED, why="the new primary is lost too"),

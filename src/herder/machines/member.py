@@ -26,7 +26,7 @@ def take_role(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
 
 def leads(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
     """It was promoted."""
-    return {"role": "primary", "rebuilds": 0, "leased": False}
+    return {"role": "primary", "deposed": False, "playbook": 0, "rebuilds": 0, "leased": False}
 
 
 def deposed(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
@@ -129,8 +129,8 @@ MEMBER = Table(
         *from_each(_LIVE, "restored", "available", update=take_role, why="its engine answers again"),
         Row("restart", "overdue", "unavailable", why="the restart takes too long"),
         Row("restart", "restart_failed", "unavailable", why="the restart failed"),
-        *from_each(_LIVE, "promoted", "available", update=leads, why="it was promoted", proves=("quorum_or_fence",)),
-        *from_each(_LIVE, "deposed", "unavailable", update=deposed, why="another member leads now"),
+        *from_each(("installing", *_LIVE), "promoted", "available", update=leads, why="it was promoted", proves=("quorum_or_fence",)),
+        *from_each(("installing", *_LIVE), "deposed", "unavailable", update=deposed, why="another member leads now"),
         *from_each(("unavailable", "uncertain", "installing", "available"), "rebuild_began", "installing", update=rebuild_began,
                    why="it is being made to follow the primary again"),
         Row("installing", "followed", "available", update=follows, why="it follows the primary"),

@@ -52,7 +52,7 @@ PROVISION = Table(
     rows=(
         Row("absent", "create", "hiring", emits=(Emit("service", "playbook_began", ("term",)),), why="a service was asked for"),
         Row("hiring", "hired", "founding", why="its servers run"),
-        Row("founding", "founded", "cloning", guard=has_standbys, emits=(Emit("primary", "restored"),), why="the primary answers"),
+        Row("founding", "founded", "cloning", guard=has_standbys, why="the primary answers"),
         Row("founding", "founded", "done", emits=_READY, why="the primary answers"),
         Row("cloning", "cloned", "enrolling", guard=is_sync, emits=(Emit("service", "voter_added", ("added",)),),
             why="the standbys stream: recorded as voters before the primary waits for them"),

@@ -40,7 +40,7 @@ SERVER = Table(
         State("restart", "being started again as a new incarnation, its disk kept",
               Effect("boot_server", ("up", "failed")), Deadline(60, "overdue")),
         State("retiring", "being emptied and given back",
-              Effect("destroy_server", ("destroyed", "failed")), Deadline(120, "overdue")),
+              Effect("destroy_server", ("destroyed",)), Deadline(120, "overdue")),
         State("terminated", "gone; absorbing", final=True),
     ),
     rows=(
@@ -51,6 +51,8 @@ SERVER = Table(
         Row("available", "silent", "uncertain", emits=(Emit(_MEMBER, "silent"),), why="its pulse stopped"),
         Row("available", "silent_long", "uncertain", emits=(Emit(_MEMBER, "silent"),), why="its pulse stopped"),
         Row("uncertain", "heard", "available", why="its pulse is back"),
+        Row("available", "gone", "unavailable", emits=(Emit(_MEMBER, "server_gone"),),
+            why="its provider says that nothing of it runs, and its engine refuses from everywhere"),
         Row("uncertain", "gone", "unavailable", emits=(Emit(_MEMBER, "server_gone"),),
             why="silent, and its provider says that nothing of it runs"),
         Row("uncertain", "recheck", "uncertain", why="still neither seen alive nor known dead"),
@@ -67,7 +69,6 @@ SERVER = Table(
         *from_each(("installing", "available", "uncertain", "unavailable", "restart"), "retire", "retiring",
                    why="its service was destroyed"),
         Row("retiring", "destroyed", "terminated", why="the provider removed it"),
-        Row("retiring", "failed", "retiring", page=Spawn("server_will_not_go"), why="the provider could not remove it"),
         Row("retiring", "overdue", "retiring", page=Spawn("server_will_not_go"), why="removal takes too long"),
     ),
 )  # fmt: skip

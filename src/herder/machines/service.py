@@ -7,8 +7,11 @@ from typing import Any
 from herder.machines.table import Deadline, Emit, Facts, Row, Spawn, State, Table, from_each, noted_in
 
 HOUR_MS = 3_600_000
-RETRY_MS = 20_000
-"""After a playbook failed: long enough for a voter or a server to come back, short enough for 3 am."""
+RETRY_FIRST_MS = 3_000
+RETRY_LAST_MS = 120_000
+STRIKE_RETRY_MS = 5_000
+"""Pauses after a playbook failed, doubled each time: a server that boots is back after three seconds, and no loop runs
+without end at full speed."""
 
 
 def holds(facts: Facts, brought: Facts) -> bool:
@@ -31,12 +34,24 @@ def ended(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
 
 
 def promoted(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
-    """A new primary. Its voters are those who pledged to this term and will follow it, never an empty set on sync."""
-    change: dict[str, Any] = {"primary": brought["candidate"], "voters": list(brought["new_voters"])}
+    """A new primary. Its voters are those who pledged to this term and will follow it, never an empty set on sync.
+
+    timeline: where its writing began; a voter that has not reached it does not yet hold what was acknowledged before.
+    """
+    change: dict[str, Any] = {
+        "primary": brought["candidate"],
+        "voters": list(brought["new_voters"]),
+        "timeline": int(brought.get("timeline", facts.get("timeline", 0))),
+    }
     if brought.get("counts"):
         kept = [at for at in facts.get("failovers", []) if at > now_ms - HOUR_MS]
         change["failovers"] = [*kept, now_ms]
     return change
+
+
+def strike_failed(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
+    """The next try waits; everything else need not."""
+    return {"playbook": 0, "strike_retry_ms": now_ms + STRIKE_RETRY_MS}
 
 
 def voter_added(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
@@ -51,23 +66,29 @@ def voter_removed(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
 
 def failed(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
     """A playbook ended without success: the next try waits (no loop without budget)."""
-    return {"playbook": 0, "playbook_ended_ms": now_ms, "retry_ms": now_ms + RETRY_MS,
-            "failed_playbook": brought["sender"]}  # fmt: skip
+    tries = int(facts.get("failures", 0))
+    return {
+        "playbook": 0,
+        "playbook_ended_ms": now_ms,
+        "failed_playbook": brought["sender"],
+        "failures": tries + 1,
+        "retry_ms": now_ms + min(RETRY_FIRST_MS << min(tries, 10), RETRY_LAST_MS),
+    }
 
 
 def well(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
     """Whatever failed before, it serves: the next trouble is a new one and is met at once."""
-    return {"retry_ms": 0, "failed_playbook": 0}
+    return {"retry_ms": 0, "failed_playbook": 0, "failures": 0}
 
 
 def allowed(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
     """A person gave it its budget back."""
-    return {"failovers": [], "retry_ms": 0}
+    return {"failovers": [], "retry_ms": 0, "failures": 0}
 
 
 def healthy(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
     """A playbook succeeded."""
-    return {"playbook": 0, "playbook_ended_ms": now_ms, "retry_ms": 0, "failed_playbook": 0}
+    return {"playbook": 0, "playbook_ended_ms": now_ms, "retry_ms": 0, "failed_playbook": 0, "failures": 0}
 
 
 _LIVE = ("available", "uncertain", "unavailable", "restart")
@@ -112,6 +133,7 @@ SERVICE = Table(
                    why="a new primary; it is available again when a voter follows", proves=("quorum_or_fence",)),
         *noted_in(_LIVE, "strike_began", update=began, why="a lost standby is struck from the sync set"),
         *noted_in(_LIVE, "strike_ended", guard=holds, update=ended, why="the sync set is as it can be"),
+        *noted_in(_LIVE, "strike_failed", guard=holds, update=strike_failed, why="it could not be struck; tried later"),
         *noted_in(_LIVE, "voter_added", update=voter_added, why="a standby is to be waited for"),
         *noted_in(_LIVE, "voter_removed", update=voter_removed, why="a standby is no longer waited for",
                   proves=("quorum",)),
@@ -122,10 +144,10 @@ SERVICE = Table(
         Row("unavailable", "overdue", "unavailable", page=Spawn("service_down"), why="down for two minutes"),
         Row("restart", "overdue", "unavailable", page=Spawn("restart_slow"), why="the restart takes too long"),
         Row("upgrading", "overdue", "unavailable", page=Spawn("switchover_slow"), why="the move takes too long"),
-        Row("unavailable", "blocked", "unavailable", keep=True, page=Spawn("failover_blocked"), why="automation may not act"),
+        *noted_in((*_LIVE, "upgrading"), "blocked", page=Spawn("failover_blocked"), why="automation may not act"),
         *noted_in((*_LIVE, "upgrading"), "allowed", update=allowed, why="a person allows another automatic failover"),
         # the end
-        *from_each(("installing", *_LIVE), "retire", "retiring", update=began, emits=(Emit("members", "retire"),),
+        *from_each(("installing", *_LIVE, "upgrading"), "retire", "retiring", update=began, emits=(Emit("members", "retire"),),
                    why="its owner asked, and typed its name", proves=("consent",)),
         Row("retiring", "playbook_failed", "retiring", guard=holds, keep=True, update=failed, page=Spawn("destroy_failed"),
             why="destroying failed; it is tried again"),

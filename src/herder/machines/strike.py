@@ -5,6 +5,7 @@ from __future__ import annotations
 from herder.machines.table import Deadline, Effect, Emit, Row, State, Table
 
 _ENDED = (Emit("service", "strike_ended"),)
+_FAILED = (Emit("service", "strike_failed"),)
 
 STRIKE = Table(
     kind="strike",
@@ -20,8 +21,8 @@ STRIKE = Table(
         Row("absent", "create", "shrinking", emits=(Emit("service", "strike_began"),), why="a voter is known to be lost"),
         Row("shrinking", "shrunk", "done", emits=(Emit("service", "voter_removed", ("member",)), *_ENDED),
             why="the remaining voters hold everything that was acknowledged", proves=("quorum",)),
-        Row("shrinking", "failed", "failed", emits=_ENDED, why="it could not be done"),
-        Row("shrinking", "overdue", "failed", emits=_ENDED, why="it took too long"),
+        Row("shrinking", "failed", "failed", emits=_FAILED, why="it could not be done"),
+        Row("shrinking", "overdue", "failed", emits=_FAILED, why="it took too long"),
         Row("shrinking", "overtaken", "failed", emits=_ENDED, why="the primary itself is lost"),
     ),
 )  # fmt: skip

@@ -8,7 +8,7 @@ _SERVICE = "service"
 _GAVE_WAY = (Emit(_SERVICE, "abandoned"),)
 _FAILED = (Emit(_SERVICE, "playbook_failed"),)
 _PROMOTED = (
-    Emit(_SERVICE, "promoted", ("candidate", "new_voters", "counts")),
+    Emit(_SERVICE, "promoted", ("candidate", "new_voters", "counts", "timeline")),
     Emit("old_primary", "deposed"),
     Emit("candidate", "promoted"),
 )
@@ -25,7 +25,7 @@ SWITCHOVER = Table(
         State("promoting", "the standby that has everything is made primary",
               Effect("promote_drained", ("promoted", "refused")), Deadline(30, "overdue")),
         State("repointing", "the others follow the new primary",
-              Effect("repoint_standbys", ("followed", "alone")), Deadline(60, "overdue")),
+              Effect("repoint_standbys", ("followed",)), Deadline(60, "overdue")),
         State("done", "the new primary takes writes", final=True),
         State("abandoned", "nothing was changed, or the old primary is started again by restart", final=True),
     ),
@@ -44,7 +44,6 @@ SWITCHOVER = Table(
         Row("promoting", "overdue", "promoting", page=Spawn("promotion_slow"),
             why="no answer: asked again, since it may have been promoted"),
         Row("repointing", "followed", "done", emits=(Emit(_SERVICE, "restored"),), why="the new primary has its followers"),
-        Row("repointing", "alone", "repointing", why="nobody follows yet; tried again"),
         Row("repointing", "overdue", "repointing", page=Spawn("no_voter_follows"), why="nobody follows"),
         Row("repointing", "primary_lost", "abandoned", emits=_FAILED, why="the new primary is lost"),
     ),

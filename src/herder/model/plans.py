@@ -21,8 +21,8 @@ class Plan:
 
     members: engine processes, the primary included. sync: a commit waits for one standby (ANY 1), kept by voters and
     pledges; PostgreSQL only, Valkey replicates asynchronously on every plan. memory_mb: for one member.
-    max_loss_bytes, max_loss_s: past either bound there is no automatic promotion (rule S4); 160 MB and 10 minutes are
-    Heroku's limits. retired_days: how long a destroyed service's data rests in the trash.
+    max_loss_bytes, max_loss_s: where replication is asynchronous, past either bound there is no automatic promotion
+    (rule S4); 160 MB and 10 minutes are Heroku's limits. On a sync plan they bind Valkey only, which is never sync. retired_days: how long a destroyed service's data rests in the trash.
     """
 
     name: str
@@ -48,7 +48,7 @@ PLANS: dict[str, Plan] = {
             summary="primary and asynchronous standby; promoted behind a confirmed fence, inside a bounded loss",
         ),
         Plan(
-            name="premium", members=3, sync=True, memory_mb=512, max_loss_bytes=0, max_loss_s=0.0, retired_days=7,
+            name="premium", members=3, sync=True, memory_mb=512, max_loss_bytes=16 * 1024**2, max_loss_s=60.0, retired_days=7,
             summary="primary and two standbys, a commit waits for one of them; no acknowledged write is lost",
         ),
     )

@@ -59,7 +59,7 @@ class Provider(Protocol):
         """Does the provider think it runs? None = it cannot tell. A vantage point, not a proof."""
 
     async def fence(self, server: str, incarnation: int) -> str:
-        """End every process of that incarnation and cut its link; returns how it was confirmed, in words.
+        """End every process of that incarnation (and cut its link when they do not end); returns how it was confirmed.
         Raises Refused when this provider cannot or may not fence, Unreachable when it cannot confirm.
         """
 

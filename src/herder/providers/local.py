@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import msgspec
 
-from herder.model.errors import Conflict, InvalidInput, NotFound, Refused, Unreachable
+from herder.model.errors import Conflict, HerderError, InvalidInput, NotFound, Refused, Unreachable
 from herder.ports.provider import Ground, Launch, ServerHandle
 from herder.providers import agents, cgroups, netns, procs, terrain
 from herder.providers.files import ServerFile, Shelf
@@ -94,7 +94,7 @@ class LocalProvider:
         return await self._in_thread(self._alive, ground, server)
 
     async def fence(self, server: str, incarnation: int) -> str:
-        """End every process of that incarnation and cut its link. Raises Refused when fencing is off or a later
+        """End every process of that incarnation, cut its link when they do not end. Raises Refused when fencing is off or a later
         incarnation runs (a delayed fence must not kill the successor), NotFound, Unreachable when it cannot confirm.
         """
         if not self._fencing:
@@ -245,15 +245,19 @@ class LocalProvider:
             if state.fenced < incarnation:  # written down first: from here on it cannot come back
                 state = msgspec.structs.replace(state, fenced=incarnation)
                 self._shelf.save(state)
-            cut = self._cut(ground, server)
-            count = self._end(ground, state)
+            try:
+                count = self._end(ground, state)
+            except HerderError:
+                self._cut(ground, server)  # not known to be gone: at least nobody hears it any more
+                raise
+        # The cable stays in when all is gone: its kernel refuses at once, where a cut one keeps clients waiting for seconds.
         found = "" if ground.namespaces else " (no namespaces: found by working directory)"
         gone = (
             f"all {count} processes of {server} incarnation {incarnation} gone"
             if count
             else (f"no process of {server} incarnation {incarnation} was left")
         )
-        return gone + (", link down" if cut else "") + found
+        return gone + found
 
     def _cut(self, ground: Ground, server: str) -> bool:
         if not ground.namespaces:

@@ -12,12 +12,15 @@ from herder.pulse.detector import Limits, Rhythm, first_rhythm
 
 @dataclass(slots=True)
 class MemberTrack:
-    """Times are the controller's monotonic seconds. pulse: the last one of this member."""
+    """Times are the controller's monotonic seconds. pulse: the last one of this member. bytes_per_s: how fast its log
+    grew between its last two readings.
+    """
 
     pulse: MemberPulse
     heard_at: float
     alive_at: float
     upstream_at: float
+    bytes_per_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -83,7 +86,7 @@ class Board:
         alive_at = now if pulse.reading.alive or before is None else before.alive_at
         lost = pulse.reading.upstream is False
         upstream_at = before.upstream_at if lost and before is not None else now
-        track.members[pulse.member] = MemberTrack(pulse, now, alive_at, upstream_at)
+        track.members[pulse.member] = MemberTrack(pulse, now, alive_at, upstream_at, _rate(before, pulse, now))
 
     def silent_for(self, server: str, now: float) -> float:
         """Seconds since its last frame (0 when it is not expected)."""
@@ -110,3 +113,11 @@ class Board:
                 member.heard_at += seconds
                 member.alive_at += seconds
                 member.upstream_at += seconds
+
+
+def _rate(before: MemberTrack | None, pulse: MemberPulse, now: float) -> float:
+    if before is None or before.pulse.reading.position is None or pulse.reading.position is None:
+        return 0.0
+    elapsed = now - before.heard_at
+    grown = pulse.reading.position.lsn - before.pulse.reading.position.lsn
+    return max(grown / elapsed, 0.0) if elapsed > 0.1 else before.bytes_per_s

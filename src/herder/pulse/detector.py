@@ -26,19 +26,21 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Rhythm:
-    """What is known of one server's rhythm, in seconds."""
+    """What is known of one server's rhythm, in seconds. nominal_s: the interval it was told to keep."""
 
     interval_s: float
     deviation_s: float
+    nominal_s: float = 1.0
 
     def after(self, gap_s: float) -> Rhythm:
         """A frame came `gap_s` after the one before. Frames sent early (on a change) do not make the rhythm quicker."""
-        if gap_s < self.interval_s / 2:
+        if gap_s < self.nominal_s / 2:
             return self
         error = gap_s - self.interval_s
         return Rhythm(
             self.interval_s + GAIN_MEAN * error,
             self.deviation_s + GAIN_DEVIATION * (abs(error) - self.deviation_s),
+            self.nominal_s,
         )
 
     def patience_s(self, limits: Limits) -> float:
@@ -48,5 +50,5 @@ class Rhythm:
 
 
 def first_rhythm(interval_s: float) -> Rhythm:
-    """Before anything was heard: the configured interval, with half of it as deviation (RFC 6298's start)."""
-    return Rhythm(interval_s, interval_s / 8)
+    """Before anything was heard: the configured interval, with an eighth of it as deviation (half a beat of patience)."""
+    return Rhythm(interval_s, interval_s / 8, interval_s)

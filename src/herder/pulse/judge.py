@@ -12,6 +12,9 @@ from herder.ports.wire import MemberPulse
 UPSTREAM_PATIENCE_S = 8.0
 """A standby without its stream for this long is rebuilt, when its primary is well (failures.md 21)."""
 
+SETTLE_S = 2.5
+"""A primary that was just started again has lost its standbys' streams of before; they come back within two beats."""
+
 DEAF_PATIENCE_S = 3.0
 """An engine that runs but has not answered its own agent for this long is suspected; vantage points decide."""
 
@@ -19,7 +22,8 @@ DEAF_PATIENCE_S = 3.0
 @dataclass(frozen=True, slots=True)
 class Expected:
     """What the log says of a member. term: the service's. held: a playbook that changes leadership is under way, so
-    that a role may be ahead of the log for a moment.
+    that a role may be ahead of the log for a moment. primary_well: the log has the service's primary as available;
+    settled_s: for how long it has been so.
     """
 
     member: int
@@ -28,6 +32,8 @@ class Expected:
     deposed: bool
     term: int
     held: bool = False
+    primary_well: bool = True
+    settled_s: float = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +90,14 @@ def _judge_standby(expected: Expected, reading: Reading, ages: Ages) -> list[Sig
     if reading.upstream and expected.state != "available" and not expected.deposed:
         return [Sign("member", "well", f"it streams, at {_where(reading)}")]
     if reading.upstream is False and expected.state == "available":
-        signs = [Sign("primary", "suspected", "a standby lost its stream from it", {"seen_by": expected.member})]
-        if ages.upstream_lost_s > UPSTREAM_PATIENCE_S:
+        signs = []
+        if expected.settled_s > SETTLE_S:
+            signs.append(
+                Sign("primary", "suspected", "a standby lost its stream from it", {"seen_by": expected.member})
+            )
+        # without a primary nobody streams: that is no fault of the standby's
+        lost_s = min(ages.upstream_lost_s, expected.settled_s)
+        if expected.primary_well and lost_s > UPSTREAM_PATIENCE_S:
             signs.append(
                 Sign("member", "ill", f"no stream for {ages.upstream_lost_s:.0f} s", {"detail": reading.detail})
             )

@@ -48,6 +48,8 @@ class Catalogue:
 
     def _remedy(self, draft: Draft, service: Machine) -> list[Input]:
         active = _active(draft, service)
+        if service.state == "retiring" and (idle := _still_provisioning(draft, service)):
+            return idle
         if service.state in ("installing", "retiring"):
             return [] if active or _too_early(draft, service) else self._make_or_end(draft, service)
         if service.state not in LIVE:
@@ -110,7 +112,7 @@ class Catalogue:
         """A rebuild of an older term works for a primary that leads no more."""
         return [
             Input(member.data["playbook"], "overtaken")
-            for member in _others(draft, service)
+            for member in map(draft.get, service.data["members"])
             if (rebuild := draft.find(member.data.get("playbook", 0))) is not None
             and rebuild.live
             and rebuild.data["term"] < service.data["term"]
@@ -119,7 +121,8 @@ class Catalogue:
     def _strike(self, draft: Draft, service: Machine) -> list[Input]:
         """A lost voter goes out of the sync set while another holds everything; the last one is never struck."""
         voters = service.data["voters"]
-        if not service.data["sync"] or len(voters) < 2 or service.state != "available" or _too_early(draft, service):
+        early = draft.now_ms < int(service.data.get("strike_retry_ms", 0))
+        if not service.data["sync"] or len(voters) < 2 or service.state != "available" or early:
             return []
         for voter in voters:
             if draft.get(voter).state == "unavailable":
@@ -138,7 +141,8 @@ class Catalogue:
             held = draft.find(member.data.get("playbook", 0))
             if not wanted or (held is not None and held.live) or _rebuild_too_early(draft, member):
                 continue
-            if member.data.get("rebuilds", 0) >= REBUILD_TRIES and not _page_open(draft, service, "rebuild_fails"):
+            paged = any(item.create == "page" for item in found) or _page_open(draft, service, "rebuild_fails")
+            if member.data.get("rebuilds", 0) >= REBUILD_TRIES and not paged:
                 found.append(
                     page_input(
                         draft, service, "rebuild_fails", f"{member.name} could not be rebuilt {REBUILD_TRIES} times"
@@ -186,6 +190,15 @@ def _rebuild_too_early(draft: Draft, member: Machine) -> bool:
     return draft.now_ms < int(member.data.get("rebuild_ms", 0)) + pause_s * 1000
 
 
+def _still_provisioning(draft: Draft, service: Machine) -> list[Input]:
+    """It is being destroyed while it is being made: the making ends."""
+    return [
+        Input(playbook.id, "retire")
+        for playbook in draft.of_kind("provision")
+        if playbook.live and playbook.data["service"] == service.id
+    ]
+
+
 def _give_way(active: Machine) -> list[Input]:
     """The primary is lost under a playbook that needs it: it ends, so that failover can begin."""
     if active.kind == "strike":
@@ -209,7 +222,7 @@ def _failover(draft: Draft, service: Machine, primary: Machine, why: str) -> Inp
     """Its term is the service's next one, recorded with its first move."""
     facts = {
         "service": service.id, "old_primary": primary.id, "server": primary.data["server"], "term": service.data["term"] + 1,
-        "standbys": [member.id for member in _others(draft, service)], "voters": service.data["voters"],
+        "standbys": [member.id for member in _others(draft, service) if not member.data.get("deposed")], "voters": service.data["voters"],
         "sync": service.data["sync"], "on_isolation": service.data.get("on_isolation", "serve"), "counts": True,
         "cause": primary.data.get("evidence", {}),
     }  # fmt: skip

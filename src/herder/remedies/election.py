@@ -39,13 +39,19 @@ class Short:
     missing: tuple[int, ...]
 
 
-def elect_sync(voters: Collection[int], members: Collection[int], pledges: Mapping[int, Position]) -> Elected | Short:
+def elect_sync(
+    voters: Collection[int], members: Collection[int], pledges: Mapping[int, Position], timeline: int = 0
+) -> Elected | Short:
     """Sync plan. voters: V of the log; members: all of the service but the old primary; pledges: member -> position.
 
+    timeline: where the present primary began to write. A voter that has not reached it never followed this primary, so
+    it may lack what its predecessor's other voters had: its pledge does not count.
     A pledge of a member that is no voter proves nothing towards the quorum, and it may not lead: it may lack commits
     that only voters had to have.
     """
-    binding = {member: position for member, position in pledges.items() if member in voters}
+    binding = {
+        member: position for member, position in pledges.items() if member in voters and position.timeline >= timeline
+    }
     needed = pledges_needed(len(voters))
     if len(binding) < needed or not voters:
         missing = tuple(sorted(set(voters) - set(binding)))
@@ -53,6 +59,8 @@ def elect_sync(voters: Collection[int], members: Collection[int], pledges: Mappi
     candidate = farthest(binding)
     followers = sorted(set(pledges) - {candidate})
     new_voters = tuple(followers) or tuple(sorted(set(members) - {candidate}))
+    if not new_voters:
+        return Short(needed, len(binding), (candidate,))
     return Elected(candidate, binding[candidate], new_voters)
 
 

@@ -34,7 +34,7 @@ def choose(
     failover_s = PLEDGE_S + PROMOTE_S
     both = f"restart in place about {restart_s:.2f} s, failover about {failover_s:.2f} s"
     if standbys == 0:
-        return Choice("restart", "it is the only member")
+        return Choice("restart", "no other member could lead now")
     if restart_failed:
         return Choice("failover", f"a restart in place did not help; {both}")
     if not sync:

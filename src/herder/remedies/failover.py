@@ -13,12 +13,14 @@ from herder.engine.world import Machine
 from herder.model.errors import HerderError, Refused, Unreachable
 from herder.model.lsn import format_lsn
 from herder.ports.driver import Position
-from herder.remedies.election import Bound, Elected, Short, elect_async, elect_sync, loss
+from herder.remedies.election import Bound, Elected, Loss, Short, elect_async, elect_sync, loss
 from herder.remedies.hands import Hands, JobRefused, ask_each
 
 PLEDGE_ANSWER_S = 2.0
 FENCE_ANSWER_S = 1.0
-FOLLOW_S = 5.0
+LAST_WRITES_S = 1.0
+"""A primary whose stream was up when it was last read may have written for a beat more; not for as long as it was silent."""
+
 FRESH_STREAM_S = 2.5
 """Two beats and a half: a stream seen up this recently was the old primary's present one."""
 
@@ -46,10 +48,9 @@ class Promoted(StrEnum):
 
 
 class Repointed(StrEnum):
-    """Outcomes of `repoint_standbys`."""
+    """Outcomes of `repoint_standbys`. Nobody following yet is none: it looks on until the state's deadline pages."""
 
     FOLLOWED = "followed"
-    ALONE = "alone"
 
 
 async def fence_primary(hands: Hands, work: Machine) -> Outcome:
@@ -64,14 +65,16 @@ async def fence_primary(hands: Hands, work: Machine) -> Outcome:
         except HerderError as error:
             tried.append(f"its agent: {error.message}")
         else:
-            return Outcome(Fenced.FENCED, {"fence": f"stopped, confirmed by its agent: {how}"})
+            why = f"{old.name} is fenced: stopped by its agent ({how})"
+            return Outcome(Fenced.FENCED, {"fence": f"stopped, confirmed by its agent: {how}"}, why=why)
     try:
         how = await hands.provider.fence(server.name, server.data["incarnation"])
     except (Refused, Unreachable) as error:
         tried.append(f"provider: {error.message}")
         return Outcome(Fenced.UNCONFIRMED, {"fence": "none"}, why=f"no fence is confirmed ({'; '.join(tried)})")
     hands.submit(Input(server.id, "fenced", why=f"fenced for the failover of {hands.service(work).name}"))
-    return Outcome(Fenced.FENCED, {"fence": f"provider: {how}"})
+    why = f"{old.name} is fenced by its provider: {how}"
+    return Outcome(Fenced.FENCED, {"fence": f"provider: {how}"}, why=why)
 
 
 async def collect_pledges(hands: Hands, work: Machine) -> Outcome:
@@ -79,12 +82,11 @@ async def collect_pledges(hands: Hands, work: Machine) -> Outcome:
     standbys: list[int] = work.data["standbys"]
     pledges, errors = await ask_each(standbys, lambda ident: _pledge(hands, work, ident))
     if work.data["sync"]:
-        elected = elect_sync(work.data["voters"], standbys, pledges)
+        elected = elect_sync(work.data["voters"], standbys, pledges, hands.service(work).data.get("timeline", 0))
     else:
         elected = elect_async(pledges, _history(hands, work, pledges))
     names = {ident: hands.get(ident).name for ident in standbys}
     evidence = {names[ident]: f"{at.timeline}:{format_lsn(at.lsn)}" for ident, at in pledges.items()}
-    evidence |= {names[ident]: error.message for ident, error in errors.items()}
     if isinstance(elected, Short):
         missing = ", ".join(f"{names.get(ident, ident)} ({_reason(errors.get(ident))})" for ident in elected.missing)
         why = f"{elected.had} of {elected.needed} pledges needed; missing: {missing or 'all'}"
@@ -106,7 +108,7 @@ def _history(hands: Hands, work: Machine, pledges: dict[int, Position]) -> str:
 
 
 def _reason(error: HerderError | None) -> str:
-    return error.message if error is not None else "of another history"
+    return error.message if error is not None else "it never followed the present primary"
 
 
 async def _pledge(hands: Hands, work: Machine, ident: int) -> Position:
@@ -124,17 +126,30 @@ def _within_bound(hands: Hands, work: Machine, elected: Elected, evidence: dict[
     if work.data["sync"]:
         fence = f"pledges of {len(evidence)} voters"
         return Outcome(Pledged.PLEDGED, facts | {"fence": fence}, why=f"enough pledges; {name} reaches farthest")
-    last = hands.reading(hands.get(work.data["old_primary"]))
-    lag_s = hands.stream_lag_s(hands.get(work.data["old_primary"]), hands.get(elected.candidate))
-    may_lose = loss(last.position if last else None, elected.position, lag_s)
+    may_lose, read_s = _estimated_loss(hands, work, elected)
     plan = hands.plan(hands.service(work))
     facts |= {"loss_bytes": may_lose.bytes}
+    behind = f"about {may_lose.bytes} bytes behind (the old primary was last read {read_s:.1f} s before)"
     if not may_lose.within(Bound(plan.max_loss_bytes, plan.max_loss_s)):
-        why = (
-            f"{name} is {may_lose.bytes} bytes and {may_lose.lag_s:.0f} s behind; the plan allows {plan.max_loss_bytes}"
-        )
+        why = f"{name} is {behind} and {may_lose.lag_s:.1f} s; the plan allows {plan.max_loss_bytes} and {plan.max_loss_s:.0f}"
         return Outcome(Pledged.BEYOND_BOUND, facts, why=why)
-    return Outcome(Pledged.PLEDGED, facts, why=f"{name} reaches farthest, at most {may_lose.bytes} bytes behind")
+    return Outcome(Pledged.PLEDGED, facts, why=f"{name} reaches farthest, {behind}")
+
+
+def _estimated_loss(hands: Hands, work: Machine, elected: Elected) -> tuple[Loss, float]:
+    """What promotion may lose, and the age of the last reading of the old primary. Between that reading and the fence
+    it is taken to have written at the rate it wrote before.
+    """
+    old = hands.get(work.data["old_primary"])
+    server = hands.board.servers.get(hands.server_of(old).name)
+    track = server.members.get(old.name) if server else None
+    lag_s = hands.stream_lag_s(old, hands.get(elected.candidate))
+    if track is None or track.pulse.reading.position is None:
+        return loss(None, elected.position, lag_s), 0.0
+    read_s = max(hands.clock.monotonic() - track.alive_at, 0.0)
+    last = track.pulse.reading.position
+    reached = Position(last.timeline, last.lsn + int(track.bytes_per_s * min(read_s, lag_s + LAST_WRITES_S)))
+    return loss(reached, elected.position, lag_s), read_s
 
 
 async def promote_candidate(hands: Hands, work: Machine) -> Outcome:
@@ -150,7 +165,7 @@ async def promote_candidate(hands: Hands, work: Machine) -> Outcome:
     except JobRefused as error:
         return Outcome(Promoted.REFUSED, why=error.message)
     why = f"{candidate.name} leads from {at.timeline}:{format_lsn(at.lsn)}"
-    return Outcome(Promoted.PROMOTED, {"promoted_at": [at.timeline, at.lsn]}, why=why)
+    return Outcome(Promoted.PROMOTED, {"timeline": at.timeline}, why=why)
 
 
 async def repoint_standbys(hands: Hands, work: Machine) -> Outcome:
@@ -162,23 +177,17 @@ async def repoint_standbys(hands: Hands, work: Machine) -> Outcome:
     async def follow(ident: int) -> None:
         await hands.ask(work, hands.get(ident), "follow", {"source": source}, answer_s=PLEDGE_ANSWER_S)
 
-    followed, errors = await ask_each(standbys, follow)
-    why = "; ".join(error.message for error in errors.values())
+    _, errors = await ask_each(standbys, follow)
     if not work.data["sync"]:
+        why = "; ".join(error.message for error in errors.values())
         return Outcome(Repointed.FOLLOWED, {}, why=why or "asynchronous: it takes writes at once")
-    end = hands.clock.monotonic() + FOLLOW_S
     while True:
-        # the log's voters of this moment: one that was rebuilt meanwhile counts as well
+        # the log's voters of this moment: one that was rebuilt meanwhile counts as well; the state's deadline pages
         wanted = {hands.get(ident).name for ident in hands.service(work).data["voters"]}
         streaming = wanted & (await hands.read(candidate)).streaming.keys()
         if streaming:
-            return Outcome(
-                Repointed.FOLLOWED, {"followed": len(followed)}, why=f"{', '.join(sorted(streaming))} follows"
-            )
-        if hands.clock.monotonic() > end:
-            break
+            return Outcome(Repointed.FOLLOWED, {}, why=f"{', '.join(sorted(streaming))} follows")
         await hands.clock.sleep(0.01)
-    return Outcome(Repointed.ALONE, {}, why=f"none of {', '.join(sorted(wanted))} streams yet {why}".strip())
 
 
 class Leased(StrEnum):

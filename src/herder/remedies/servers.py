@@ -33,10 +33,9 @@ class Watched(StrEnum):
 
 
 class Destroyed(StrEnum):
-    """Outcomes of `destroy_server`."""
+    """Outcomes of `destroy_server`. A failure is none: it is tried again with backoff, and its deadline pages."""
 
     DESTROYED = "destroyed"
-    FAILED = "failed"
 
 
 async def launch_server(hands: Hands, server: Machine) -> Outcome:
@@ -98,9 +97,6 @@ async def _revive_agent(hands: Hands, server: Machine) -> None:
 
 async def destroy_server(hands: Hands, server: Machine) -> Outcome:
     """Give it back; its directory goes to the provider's trash."""
-    try:
-        await hands.provider.destroy(server.name)
-    except HerderError as error:
-        return Outcome(Destroyed.FAILED, why=error.message)
+    await hands.provider.destroy(server.name)
     hands.board.forget(server.name)
     return Outcome(Destroyed.DESTROYED)

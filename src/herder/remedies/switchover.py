@@ -11,6 +11,7 @@ from herder.engine.world import Machine
 from herder.model.lsn import format_lsn
 from herder.model.plans import Engine
 from herder.ports.driver import Position
+from herder.remedies.election import pledges_needed
 from herder.remedies.failover import Promoted
 from herder.remedies.hands import Hands, JobFailed, JobRefused, ask_each
 
@@ -104,6 +105,9 @@ async def promote_drained(hands: Hands, work: Machine) -> Outcome:
         at = pledges.get(candidate.id)
         if at is None:
             return Outcome(Promoted.REFUSED, why=f"{candidate.name} did not pledge")
+        voters = set(service.data["voters"]) if service.data["sync"] else set()
+        if len(voters & set(pledges)) < pledges_needed(len(voters)) and voters:
+            return Outcome(Promoted.REFUSED, why="it was not stopped cleanly, and too few voters pledged to know")
         ahead = [ident for ident, other in pledges.items() if other.reach > at.reach]
         if ahead:
             return Outcome(Promoted.REFUSED, why=f"{hands.get(ahead[0]).name} reaches farther than {candidate.name}")
@@ -112,4 +116,8 @@ async def promote_drained(hands: Hands, work: Machine) -> Outcome:
         now = await hands.position(work, candidate, "promote", {"sync": msgspec.to_builtins(sync)}, 5.0)
     except JobRefused as error:  # any other failure: it may lead already, so it is asked again
         return Outcome(Promoted.REFUSED, why=error.message)
-    return Outcome(Promoted.PROMOTED, {}, why=f"{candidate.name} leads from {now.timeline}:{format_lsn(now.lsn)}")
+    return Outcome(
+        Promoted.PROMOTED,
+        {"timeline": now.timeline},
+        why=f"{candidate.name} leads from {now.timeline}:{format_lsn(now.lsn)}",
+    )

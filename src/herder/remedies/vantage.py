@@ -6,6 +6,7 @@ import asyncio
 from enum import StrEnum
 from typing import Any
 
+from herder.engine.decide import Input
 from herder.engine.effects import Outcome
 from herder.engine.world import Machine
 from herder.model.errors import HerderError
@@ -31,6 +32,9 @@ async def ask_vantages(hands: Hands, member: Machine) -> Outcome:
                 "looks": dict(looks.probes), "provider": looks.provider, "verdict": verdict.why,
                 "incarnation": hands.server_of(member).data["incarnation"],
             }  # fmt: skip
+            if looks.provider is False:
+                server = hands.server_of(member)
+                hands.submit(Input(server.id, "gone", why=verdict.why, actor="ask_vantages", entered=server.entered))
             return Outcome(Seen.SEEN_DEAD, {"evidence": evidence}, why=verdict.why)
         await hands.clock.sleep(PAUSE_S)
 

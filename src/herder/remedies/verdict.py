@@ -39,7 +39,7 @@ def judge_looks(looks: Looks) -> Verdict:
     fresh = [name for name, age in looks.upstream_age_s.items() if age < FRESH_UPSTREAM_S]
     refused = [vantage for vantage, saw in looks.probes.items() if saw == "refused"]
     silent = [vantage for vantage, saw in looks.probes.items() if saw == "silent"]
-    if fresh and not refused:
+    if fresh and len(refused) < 2:
         return Verdict(
             dead=False, why=f"{', '.join(fresh)} had a message from it less than {FRESH_UPSTREAM_S:.0f} s ago"
         )

@@ -1,0 +1,65 @@
+"""A herder for a test leaves nothing running and nothing lying about, however its owner ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from herder.lab.rig import Rig
+from herder.providers import cgroups, netns, procs
+from tests.acceptance.stage import until
+
+pytestmark = pytest.mark.slow
+
+OWNER = """
+import json, signal, sys
+from herder.lab.rig import Rig
+with Rig() as rig:
+    made = rig.create("postgres", "short-lived", "dev")
+    print(json.dumps([str(rig.path), made["url"]]), flush=True)
+    signal.pause()
+"""
+
+
+def traces(directory: Path) -> list[str]:
+    """Everything that a herder of that directory left: processes, kernel objects, files."""
+    tag = netns.tag_of(directory)
+    left = [f"process {procs.command_line(pid)}" for pid in procs.working_under(directory)]
+    for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+        if pid != os.getpid() and any(str(directory) in word for word in procs.command_line(pid)):
+            left.append(f"process {procs.command_line(pid)}")
+    left += [f"namespace {name}" for name in netns.names_of(tag)]
+    left += [f"link {name}" for name in (*netns.links_of(tag), netns.bridge_name(tag)) if netns.link_exists(name)]
+    top = cgroups.top_of(tag)
+    if top is not None and top.exists():
+        left.append(f"cgroup {top}")
+    return left + ([f"directory {directory}"] if directory.exists() else [])
+
+
+def test_a_rig_that_is_closed_leaves_nothing():
+    with Rig() as rig:
+        rig.create("valkey", "short-lived", "dev")
+        assert len(traces(rig.path)) > 4, "there is something to leave"
+    assert traces(rig.path) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_a_rig_whose_owner_is_killed_leaves_nothing(number: signal.Signals):
+    owner = subprocess.Popen([sys.executable, "-c", OWNER], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        assert owner.stdout is not None
+        said = owner.stdout.readline()
+        directory = Path(json.loads(said)[0])
+        assert len(traces(directory)) > 4, "there is something to leave"
+        owner.send_signal(number)
+        owner.wait(30)
+        until(lambda: not traces(directory), f"nothing is left of {directory}", 30.0)
+    finally:
+        owner.kill()
+        owner.communicate()
