@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from enum import StrEnum
 from typing import Any
 
@@ -17,6 +18,7 @@ from herder.remedies.election import Bound, Elected, Loss, Short, elect_async, e
 from herder.remedies.hands import Hands, JobRefused, ask_each
 
 PLEDGE_ANSWER_S = 2.0
+PROMOTE_ANSWER_S = 5.0
 FENCE_ANSWER_S = 1.0
 LAST_WRITES_S = 1.0
 """A primary whose stream was up when it was last read may have written for a beat more; not for as long as it was silent."""
@@ -158,36 +160,61 @@ async def promote_candidate(hands: Hands, work: Machine) -> Outcome:
     Refused means that its agent did not act at all. After any other failure it may have been promoted or may still be:
     it is asked again, and the old primary is never opened in its place (failures.md 26).
     """
-    service, candidate = hands.service(work), hands.get(work.data["candidate"])
-    sync = hands.guard_set(service, candidate, work.data["new_voters"])
+    candidate = hands.get(work.data["candidate"])
     try:
-        at = await hands.position(work, candidate, "promote", {"sync": msgspec.to_builtins(sync)}, PLEDGE_ANSWER_S)
+        at = await lead(hands, work, candidate)
     except JobRefused as error:
         return Outcome(Promoted.REFUSED, why=error.message)
     why = f"{candidate.name} leads from {at.timeline}:{format_lsn(at.lsn)}"
     return Outcome(Promoted.PROMOTED, {"timeline": at.timeline}, why=why)
 
 
+async def lead(hands: Hands, work: Machine, candidate: Machine) -> Position:
+    """Promote the candidate, and have the others stream from it meanwhile: it has no upstream any more, so all they can
+    get is what it holds, and they are there when it leads. What they did not get done is asked again in `repointing`.
+    """
+    sync = hands.guard_set(hands.service(work), candidate, work.data["new_voters"])
+    others = _others(work, candidate)
+    following = asyncio.create_task(_follow_each(hands, work, others, candidate))
+    try:
+        return await hands.position(work, candidate, "promote", {"sync": msgspec.to_builtins(sync)}, PROMOTE_ANSWER_S)
+    except JobRefused:
+        await ask_each(others, lambda ident: _pledge(hands, work, ident))  # it does not lead: nobody follows it
+        raise
+    finally:
+        following.cancel()
+
+
+def _others(work: Machine, candidate: Machine) -> list[int]:
+    return [ident for ident in work.data["standbys"] if ident not in (candidate.id, work.data["old_primary"])]
+
+
+async def _follow_each(hands: Hands, work: Machine, standbys: list[int], candidate: Machine) -> dict[int, HerderError]:
+    source = {"source": msgspec.to_builtins(hands.source(candidate))}
+    asked = ask_each(
+        standbys, lambda ident: hands.ask(work, hands.get(ident), "follow", source, answer_s=PLEDGE_ANSWER_S)
+    )
+    return (await asked)[1]
+
+
 async def repoint_standbys(hands: Hands, work: Machine) -> Outcome:
     """The other pledgers stream from the new primary; on a sync plan commits wait until one of them does."""
     candidate = hands.get(work.data["candidate"])
-    standbys = [ident for ident in work.data["standbys"] if ident != candidate.id and ident != work.data["old_primary"]]
-    source = msgspec.to_builtins(hands.source(candidate))
-
-    async def follow(ident: int) -> None:
-        await hands.ask(work, hands.get(ident), "follow", {"source": source}, answer_s=PLEDGE_ANSWER_S)
-
-    _, errors = await ask_each(standbys, follow)
+    if work.data["sync"] and (streaming := await _streaming_voters(hands, work, candidate)):
+        return Outcome(Repointed.FOLLOWED, {}, why=f"{', '.join(sorted(streaming))} follows")
+    errors = await _follow_each(hands, work, _others(work, candidate), candidate)
     if not work.data["sync"]:
         why = "; ".join(error.message for error in errors.values())
         return Outcome(Repointed.FOLLOWED, {}, why=why or "asynchronous: it takes writes at once")
-    while True:
-        # the log's voters of this moment: one that was rebuilt meanwhile counts as well; the state's deadline pages
-        wanted = {hands.get(ident).name for ident in hands.service(work).data["voters"]}
-        streaming = wanted & (await hands.read(candidate)).streaming.keys()
-        if streaming:
-            return Outcome(Repointed.FOLLOWED, {}, why=f"{', '.join(sorted(streaming))} follows")
+    while not (streaming := await _streaming_voters(hands, work, candidate)):
         await hands.clock.sleep(0.01)
+    return Outcome(Repointed.FOLLOWED, {}, why=f"{', '.join(sorted(streaming))} follows")
+
+
+async def _streaming_voters(hands: Hands, work: Machine, candidate: Machine) -> set[str]:
+    """By the log's voters of this moment: one that was rebuilt meanwhile counts as well."""
+    wanted = {hands.get(ident).name for ident in hands.service(work).data["voters"]}
+    return wanted & (await hands.read(candidate)).streaming.keys()
 
 
 class Leased(StrEnum):

@@ -12,7 +12,7 @@ from herder.model.lsn import format_lsn
 from herder.model.plans import Engine
 from herder.ports.driver import Position
 from herder.remedies.election import pledges_needed
-from herder.remedies.failover import Promoted
+from herder.remedies.failover import Promoted, lead
 from herder.remedies.hands import Hands, JobFailed, JobRefused, ask_each
 
 CLOSE_BYTES = 16 * 1024**2
@@ -111,13 +111,9 @@ async def promote_drained(hands: Hands, work: Machine) -> Outcome:
         ahead = [ident for ident, other in pledges.items() if other.reach > at.reach]
         if ahead:
             return Outcome(Promoted.REFUSED, why=f"{hands.get(ahead[0]).name} reaches farther than {candidate.name}")
-    sync = hands.guard_set(service, candidate, work.data["new_voters"])
     try:
-        now = await hands.position(work, candidate, "promote", {"sync": msgspec.to_builtins(sync)}, 5.0)
+        now = await lead(hands, work, candidate)
     except JobRefused as error:  # any other failure: it may lead already, so it is asked again
         return Outcome(Promoted.REFUSED, why=error.message)
-    return Outcome(
-        Promoted.PROMOTED,
-        {"timeline": now.timeline},
-        why=f"{candidate.name} leads from {now.timeline}:{format_lsn(now.lsn)}",
-    )
+    why = f"{candidate.name} leads from {now.timeline}:{format_lsn(now.lsn)}"
+    return Outcome(Promoted.PROMOTED, {"timeline": now.timeline}, why=why)
