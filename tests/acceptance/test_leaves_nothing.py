@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from herder.lab.rig import Rig
-from herder.providers import cgroups, netns, procs
+from herder.providers import netns, procs
 from tests.acceptance.stage import until
 
 pytestmark = pytest.mark.slow
@@ -36,9 +36,8 @@ def traces(directory: Path) -> list[str]:
             left.append(f"process {procs.command_line(pid)}")
     left += [f"namespace {name}" for name in netns.names_of(tag)]
     left += [f"link {name}" for name in (*netns.links_of(tag), netns.bridge_name(tag)) if netns.link_exists(name)]
-    top = cgroups.top_of(tag)
-    if top is not None and top.exists():
-        left.append(f"cgroup {top}")
+    groups = (Path(f"/sys/fs/cgroup/{place}herder-{tag}") for place in ("", "unified/"))
+    left += [f"cgroup {group}" for group in groups if group.exists()]
     return left + ([f"directory {directory}"] if directory.exists() else [])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,11 +36,15 @@ def rig() -> Iterator[Rig]:
 
 
 def copied(source: Path, target: Path) -> None:
-    """With owners and modes, as a backup of the store would be."""
-    shutil.copytree(source, target, symlinks=True)
-    for path in (source, *source.rglob("*")):
-        seen = path.lstat()
-        shutil.chown(target / path.relative_to(source), seen.st_uid, seen.st_gid)
+    """With owners and modes, as a backup of a stopped store would be; sockets are no files to copy."""
+
+    def sockets(folder: str, names: list[str]) -> set[str]:
+        return {name for name in names if (Path(folder) / name).is_socket()}
+
+    shutil.copytree(source, target, symlinks=True, ignore=sockets)
+    for path in (target, *target.rglob("*")):
+        seen = (source / path.relative_to(target)).lstat()
+        os.chown(path, seen.st_uid, seen.st_gid, follow_symlinks=False)
 
 
 @needs_root
@@ -50,7 +55,7 @@ def test_a_store_that_went_back_in_time_freezes_the_control_plane_and_nothing_el
     rig.kill_control_plane(everything=True)
     copied(store, older)
     rig.start_control_plane()
-    faults.kill_engine(primary_of(rig, "orders")[0]["pid"])
+    faults.kill_engine(pids(rig, "orders")[primary_of(rig, "orders")[0]["id"]])
     until(lambda: rig.show("orders")["term"] == 2, "a failover raised the term")
     until_well(rig, "orders")
     engines, leads = pids(rig, "orders"), primary_of(rig, "orders")[0]["id"]

@@ -13,19 +13,7 @@ from herder.machines.registry import BY_KIND, TABLES
 from herder.machines.rules import Finding, counted
 from herder.machines.table import Deadline, Effect, Emit, Row, State, Table
 
-KNOWN: frozenset[tuple[str, str]] = frozenset(
-    {
-        ("S8", "server.retiring"),  # 'failed' enters the state anew at once, without pause or count
-        ("S8", "failover.repointing"),  # 'alone' renews the deadline, so the page of 'overdue' never comes
-        ("S8", "switchover.repointing"),  # the same
-        ("events", "provision.hiring"),  # a destroy does not end a provision under way
-        ("events", "provision.founding"),
-        ("events", "provision.cloning"),
-        ("events", "provision.enrolling"),
-        ("landing", "member.installing"),  # a voter under rebuild that is elected
-        ("landing", "service.upgrading"),  # a destroy during a switchover
-    }
-)
+KNOWN: frozenset[tuple[str, str]] = frozenset()
 """Faults that the checker found and that are not mended yet. Nothing may be added; what is mended is taken out."""
 
 
@@ -130,7 +118,7 @@ def plus_state(kind: str, state: State) -> tuple[Table, ...]:
     return with_table(kind, lambda table: replace(table, states=(*table.states, state)))
 
 
-REPOINT = Effect("repoint_standbys", ("followed", "alone", "beheaded"))
+REPOINT = Effect("repoint_standbys", ("followed", "beheaded"))
 
 MUTANTS: dict[str, tuple[tuple[Table, ...], tuple[str, str]]] = {
     "the fence proves nothing": (row_of("failover", "fencing", "fenced", proves=()), ("S2", "failover.promoting")),

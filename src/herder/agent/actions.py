@@ -94,7 +94,22 @@ async def _set_sync(driver: Driver, spec: MemberSpec, args: Args) -> Any:
 
 
 async def _rejoin(driver: Driver, spec: MemberSpec, args: Args) -> Any:
-    return await driver.rejoin(spec, argument(args, "source", Source))
+    """What it kept of its divergent log is told with its size: it may hold the only copy of acknowledged writes."""
+    before = set(_kept(spec))
+    how = await driver.rejoin(spec, argument(args, "source", Source))
+    kept = sorted(set(_kept(spec)) - before)
+    sizes = {str(path): await asyncio.to_thread(_size, path) for path in kept}
+    return {"how": how, "kept": sizes}
+
+
+def _kept(spec: MemberSpec) -> list[Path]:
+    data = Path(spec.data_dir)
+    return [path for path in data.parent.glob(f"{data.name}.diverged-*") if path.is_dir()]
+
+
+def _size(directory: Path) -> int:
+    """Bytes."""
+    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
 
 
 async def _checkpoint(driver: Driver, spec: MemberSpec, args: Args) -> Any:

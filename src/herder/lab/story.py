@@ -68,7 +68,7 @@ def _behind(fence: str) -> str:
 
 def _how(why: str) -> str:
     """'orders-0: rewound' and its like as a part of a sentence."""
-    _, _, how = why.partition(": ")
+    how = why.partition(": ")[2].partition(";")[0]
     if how.startswith("pointed at"):
         return f"follows {how.removeprefix('pointed at ')}"
     return {"followed": "follows again"}.get(how, how or "rejoined")

@@ -39,7 +39,7 @@ KINDS_OF: dict[str, str] = {
 FROM_OUTSIDE: dict[str, dict[str, str]] = {
     "server": {
         "silent": "the detector", "heard": "the pulse", "fenced": "a failover's handler",
-        "silent_long": "nobody yet",
+        "silent_long": "nobody yet", "gone": "the vantage handler",
     },
     "member": {
         "suspected": "the pulse and the wire", "exited": "the pulse", "ill": "the pulse", "well": "the pulse",
@@ -51,6 +51,7 @@ FROM_OUTSIDE: dict[str, dict[str, str]] = {
     "failover": {"primary_lost": "the catalogue"},
     "switchover": {"primary_lost": "the catalogue"},
     "strike": {"overtaken": "the catalogue"},
+    "provision": {"retire": "the catalogue"},
     "rebuild": {"overtaken": "the catalogue"},
     "page": {"again": "the engine", "resolve": "the catalogue"},
 }  # fmt: skip

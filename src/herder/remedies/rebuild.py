@@ -66,10 +66,12 @@ async def rejoin_member(hands: Hands, work: Machine) -> Outcome:
                 Rejoined.REJOINED, {"how": "followed"}, why=f"{member.name} was running: pointed at {primary.name}"
             )
         await hands.ask(work, member, "stop", {"fast": False}, answer_s=10.0)
-        how = await hands.ask(work, member, "rejoin", source)
+        rejoined = await hands.ask(work, member, "rejoin", source)
     except (JobFailed, JobRefused) as error:
         return Outcome(Rejoined.FAILED, why=error.message)
-    return Outcome(Rejoined.REJOINED, {"how": how}, why=f"{member.name}: {how}")
+    words = [f"{member.name}: {rejoined['how']}"]
+    words += [f"its divergent log is kept: {size >> 10} KiB in {path}" for path, size in rejoined["kept"].items()]
+    return Outcome(Rejoined.REJOINED, {"how": rejoined["how"], "kept": rejoined["kept"]}, why="; ".join(words))
 
 
 async def _stands_by(hands: Hands, member: Machine) -> bool:

@@ -35,6 +35,7 @@ def home(tmp_path, monkeypatch):
     for name in list(main.os.environ):
         if name.startswith("HERDER_"):
             monkeypatch.delenv(name)
+    monkeypatch.delenv("COLUMNS", raising=False)  # pytest-xdist sets it: the output is a pipe's, as wide as it needs
     monkeypatch.setenv("HERDER_DIR", str(tmp_path / "data"))
     return tmp_path / "data"
 

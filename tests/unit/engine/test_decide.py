@@ -93,11 +93,18 @@ def test_what_may_not_be_made_is_not_made():
     assert (decision.moves, decision.claims, decision.after) == ([], [], {})
 
 
-@pytest.mark.xfail(reason="a command whose ids are stale makes a new machine over one that there is", strict=True)
 def test_what_is_there_is_not_made_over():
     """An append whose end was not learnt is found committed after the next command has chosen its ids."""
     decision = decide(sample.well(), [Input(2, "create", {"name": "bills-0"}, create="member")], NOW)
     assert decision.moves == []
+    assert [reason for _, reason in decision.dropped] == ["a machine of that id exists"]
+
+
+def test_what_the_same_batch_made_is_not_made_over_either():
+    make = Input(8, "create", {"subject": 1, "reason": "any", "name": "page-8"}, create="page")
+    decision = decide(sample.well(), [make, make], NOW)
+    assert len(decision.moves) == 1
+    assert len(decision.dropped) == 1
 
 
 def test_a_row_that_keeps_its_state_keeps_its_deadline_and_its_effect():

@@ -155,7 +155,6 @@ async def test_a_lost_shard_ends_the_loop_and_answers_its_commands():
             await task
 
 
-@pytest.mark.xfail(reason="set_result on a future that its asker has cancelled ends the loop", strict=True)
 async def test_an_asker_who_leaves_during_the_commit_ends_nothing():
     stage = await Stage().open()
     asked = []

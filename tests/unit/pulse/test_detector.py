@@ -38,9 +38,6 @@ def test_it_forgets_trouble_that_is_over():
     assert after([1.0] * 60, troubled).patience_s(LIMITS) == pytest.approx(LIMITS.floor_s, abs=0.01)
 
 
-@pytest.mark.xfail(
-    reason="once it has learnt twice the beat, every regular frame counts as early, for ever", strict=True
-)
 def test_it_forgets_worse_trouble_too():
     troubled = after([2.6] * 12)
     assert after([1.0] * 200, troubled).patience_s(LIMITS) == pytest.approx(LIMITS.floor_s, abs=0.01)
@@ -53,6 +50,17 @@ def test_a_slow_server_has_a_slow_rhythm():
 def test_frames_sent_early_do_not_make_it_impatient():
     """A change is told at once: ten frames in a second say nothing about the next second."""
     assert after([0.1] * 100) == first_rhythm(1.0)
+
+
+@pytest.mark.parametrize(("nominal_s", "gap_s", "learnt"), [(1.0, 0.49, False), (1.0, 0.5, True), (4.0, 1.9, False)])
+def test_early_is_measured_by_the_beat_it_was_told_not_by_the_one_it_learnt(nominal_s: float, gap_s: float, learnt: bool):
+    troubled = after([nominal_s * 4] * 12, first_rhythm(nominal_s))
+    assert (troubled.after(gap_s) != troubled) is learnt
+
+
+@given(GAPS, st.floats(0.1, 10))
+def test_the_beat_it_was_told_stays(gaps: list[float], nominal_s: float):
+    assert after(gaps, first_rhythm(nominal_s)).nominal_s == nominal_s
 
 
 @given(GAPS)

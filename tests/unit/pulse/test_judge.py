@@ -8,7 +8,7 @@ import pytest
 
 from herder.ports.driver import Position, Reading, Role
 from herder.ports.wire import MemberPulse
-from herder.pulse.judge import DEAF_PATIENCE_S, UPSTREAM_PATIENCE_S, Ages, Expected, judge
+from herder.pulse.judge import DEAF_PATIENCE_S, SETTLE_S, UPSTREAM_PATIENCE_S, Ages, Expected, judge
 
 FRESH = Ages(deaf_s=0.0, upstream_lost_s=0.0)
 PRIMARY = {"alive": True, "role": Role.PRIMARY, "position": Position(2, 0x3000148)}
@@ -88,6 +88,28 @@ def test_a_standby_without_a_stream_for_long_is_ill_itself():
         ("primary", "suspected"),
         ("member", "ill"),
     ]
+
+
+LOST = pulse(STANDBY | {"upstream": False})
+LONG_LOST = Ages(0, UPSTREAM_PATIENCE_S + 100)
+
+
+def test_a_standby_is_not_ill_when_its_primary_is_not_well():
+    """Without a primary nobody streams: rebuilding the standby would take the last one that could lead."""
+    assert signs(expected("standby", primary_well=False), LOST, LONG_LOST) == [("primary", "suspected")]
+
+
+def test_a_primary_that_was_just_started_again_is_not_suspected():
+    """The streams of before are lost; they come back within two beats."""
+    assert signs(expected("standby", settled_s=SETTLE_S), LOST) == []
+    assert signs(expected("standby", settled_s=SETTLE_S + 0.1), LOST) == [("primary", "suspected")]
+
+
+def test_a_standby_is_ill_only_when_there_was_a_primary_to_follow_all_that_time():
+    settled = expected("standby", settled_s=UPSTREAM_PATIENCE_S)
+    assert signs(settled, LOST, LONG_LOST) == [("primary", "suspected")]
+    settled = expected("standby", settled_s=UPSTREAM_PATIENCE_S + 1)
+    assert signs(settled, LOST, LONG_LOST) == [("primary", "suspected"), ("member", "ill")]
 
 
 def test_a_sign_says_where_the_member_was_seen():

@@ -75,12 +75,31 @@ def test_the_sync_set_is_never_empty_while_there_is_another_member():
     assert elect_sync([2], [2, 3], {2: at(100)}) == Elected(2, at(100), (3,))
 
 
-@given(VOTERS, PLEDGES)
+def test_a_sync_set_of_nobody_elects_nobody():
+    """A sync service of one standby: whoever leads would acknowledge alone."""
+    assert elect_sync([2], [2], {2: at(100)}) == Short(1, 1, (2,))
+
+
+def test_a_pledge_from_before_the_present_primarys_timeline_does_not_count():
+    """It never followed this primary, so it may lack what its predecessor's other voters had, however far it reaches."""
+    pledges = {2: at(100, timeline=2), 3: at(900, timeline=1)}
+    assert elect_sync([2, 3], [2, 3], pledges, timeline=1) == Elected(2, at(100, timeline=2), (3,))
+    assert elect_sync([2, 3], [2, 3], pledges, timeline=2) == Short(2, 1, (3,))
+    assert elect_sync([2, 3], [2, 3], pledges, timeline=3) == Short(2, 0, (2, 3))
+
+
+def test_one_that_is_behind_the_timeline_may_follow():
+    assert elect_sync([2], [2, 3], {2: at(100, timeline=2), 3: at(900)}, timeline=2) == Elected(
+        2, at(100, timeline=2), (3,)
+    )
+
+
+@given(VOTERS, PLEDGES, st.integers(0, 5))
 def test_the_elected_is_a_pledged_voter_that_nobody_among_them_outreaches(
-    voters: set[int], pledges: dict[int, Position]
+    voters: set[int], pledges: dict[int, Position], timeline: int
 ):
-    elected = elect_sync(voters, range(1, 7), pledges)
-    binding = voters & pledges.keys()
+    elected = elect_sync(voters, range(1, 7), pledges, timeline)
+    binding = {voter for voter in voters & pledges.keys() if pledges[voter].timeline >= timeline}
     assert isinstance(elected, Elected) is bool(voters and len(binding) >= pledges_needed(len(voters)))
     if isinstance(elected, Elected):
         assert elected.candidate in binding

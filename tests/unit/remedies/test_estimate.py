@@ -40,4 +40,4 @@ def test_every_choice_says_why():
     assert (
         choose(**(SYNC | {"server_up": False})).why == "its server is not known to run, so nothing can be started there"
     )
-    assert choose(**(SYNC | {"standbys": 0})).why == "it is the only member"
+    assert choose(**(SYNC | {"standbys": 0})).why == "no other member could lead now"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from herder.remedies.verdict import Looks, judge_looks
+from herder.remedies.verdict import FRESH_UPSTREAM_S, Looks, judge_looks
 
 SILENT = {"controller": "silent", "orders-1": "silent", "orders-2": "silent"}
 LONG = {"provider": None, "upstream_age_s": {}, "pulse_age_s": 5.0, "patience_s": 1.5}
@@ -35,12 +35,17 @@ def looks(probes: dict[str, str], **changes: Any) -> Looks:
         (looks(SILENT | {"orders-2": "starting"}, provider=False), False),
         (looks(SILENT, upstream_age_s={"orders-1": 0.3}), False),
         (looks(SILENT, upstream_age_s={"orders-1": 1.3}), True),
+        (looks({"controller": "refused", "orders-2": "silent"}, upstream_age_s={"orders-1": 0.3}), False),
+        (looks(SILENT, upstream_age_s={"orders-1": 0.3}, provider=False), False),
+        (looks({"controller": "refused", "orders-2": "refused"}, upstream_age_s={"orders-1": 0.3}), True),
         (looks(SILENT, pulse_age_s=0.4), False),
     ],
     ids=[
         "all silent", "silent, though its provider says it runs", "two silent", "refused by two", "provider and we",
         "the provider alone", "we alone", "we alone, refused", "one other alone", "nobody could look", "one saw it serve",
-        "one saw it start", "a standby has just heard it", "a standby heard it long ago", "its agent was just heard",
+        "one saw it start", "a standby has just heard it", "a standby heard it long ago",
+        "one refusal against what a standby has just heard", "the provider against what a standby has just heard",
+        "two refusals outweigh it", "its agent was just heard",
     ],
 )  # fmt: skip
 def test_a_verdict(seen: Looks, dead: bool):
@@ -55,6 +60,8 @@ def test_the_evidence_is_told_in_words():
     assert judge_looks(looks(SILENT | {"orders-1": "serving"})).why == "seen serving by orders-1"
     assert judge_looks(looks({"controller": "silent"})).why == "only controller could look"
     assert judge_looks(looks({})).why == "only nobody could look"
+    fresh = looks({"controller": "refused", "orders-2": "silent"}, upstream_age_s={"orders-1": 0.3})
+    assert judge_looks(fresh).why == "orders-1 had a message from it less than 1 s ago"
 
 
 SAW = st.sampled_from(["serving", "starting", "refused", "silent"])
@@ -78,3 +85,4 @@ def test_no_one_word_condemns_and_no_living_one_is_condemned(
         assert len(against) >= 2
         assert set(against) != {"controller"}
         assert not {"serving", "starting"} & set(probes.values())
+        assert not any(age < FRESH_UPSTREAM_S for age in ages.values()) or list(probes.values()).count("refused") >= 2
