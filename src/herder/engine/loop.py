@@ -76,19 +76,27 @@ class Loop:
         if self.effects is None:
             raise RuntimeError("the loop has no effects to run")
         self.effects.follow(self.world, list(self.world.machines))
-        while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), DEADLINE_TICK_S)
-            self._wake.clear()
-            await self._proposals_once()
-            inputs, self._inputs = self._inputs, []
-            inputs.extend(due(self.world, self.clock.now_ms()))
-            await self._commit_surely(inputs)
+        try:
+            while True:
+                await self._round()
+        finally:
+            for _, future in self._proposals:
+                _answer(future, Unreachable("this control plane is ending", "ask again when it is up"))
+
+    async def _round(self) -> None:
+        """Wait for something to decide, then commit commands, then events and deadlines."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), DEADLINE_TICK_S)
+        self._wake.clear()
+        await self._proposals_once()
+        inputs, self._inputs = self._inputs, []
+        inputs.extend(due(self.world, self.clock.now_ms()))
+        await self._commit_surely(inputs)
 
     async def _proposals_once(self) -> None:
         """Each command is a record of its own, so that a taken name fails nobody else."""
-        proposals, self._proposals = self._proposals, []
-        for proposal, future in proposals:
+        while self._proposals:
+            proposal, future = self._proposals.pop(0)
             if future.done():
                 continue
             try:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -38,23 +39,28 @@ wiring.run, wiring.tear_down = run, tear_down
 
 
 @pytest.fixture
-def data(tmp_path):
-    """A data directory that an engine's user may reach, and whose controller is ended whatever the test does."""
-    for step in (tmp_path, *tmp_path.parents[:2]):
-        if step.stat().st_uid == os.geteuid():
-            step.chmod(step.stat().st_mode | 0o011)
-    yield Directory(tmp_path / "data")
-    pid = Directory(tmp_path / "data").controller()
+def place():
+    """A directory that an engine's user may pass through; every pytest that starts shuts those of `tmp_path` again."""
+    with tempfile.TemporaryDirectory(prefix="herder-up-") as name:
+        Path(name).chmod(0o711)
+        yield Path(name)
+
+
+@pytest.fixture
+def data(place):
+    """A data directory whose controller is ended whatever the test does."""
+    yield Directory(place / "data")
+    pid = Directory(place / "data").controller()
     if pid:
         os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture
-def environment(tmp_path):
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "sitecustomize.py").write_text(WIRING)
+def environment(place):
+    (place / "site").mkdir()
+    (place / "site" / "sitecustomize.py").write_text(WIRING)
     kept = {name: text for name, text in os.environ.items() if not name.startswith("HERDER_")}
-    return kept | {"PYTHONPATH": str(tmp_path / "site"), "HERDER_DIR": str(tmp_path / "data")}
+    return kept | {"PYTHONPATH": str(place / "site"), "HERDER_DIR": str(place / "data")}
 
 
 @pytest.fixture

@@ -53,7 +53,9 @@ def test_frames_sent_early_do_not_make_it_impatient():
 
 
 @pytest.mark.parametrize(("nominal_s", "gap_s", "learnt"), [(1.0, 0.49, False), (1.0, 0.5, True), (4.0, 1.9, False)])
-def test_early_is_measured_by_the_beat_it_was_told_not_by_the_one_it_learnt(nominal_s: float, gap_s: float, learnt: bool):
+def test_early_is_measured_by_the_beat_it_was_told_not_by_the_one_it_learnt(
+    nominal_s: float, gap_s: float, learnt: bool
+):
     troubled = after([nominal_s * 4] * 12, first_rhythm(nominal_s))
     assert (troubled.after(gap_s) != troubled) is learnt
 

@@ -1,0 +1,95 @@
+"""What the log says goes into the judgement: a frame of a standby without its stream, told against its primary's state."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from herder.engine.decide import Input, decide
+from herder.engine.world import World
+from herder.fleet.watch import Watch
+from herder.ports.driver import Reading, Role
+from herder.ports.wire import FRAME_VERSION, MemberPulse, Pulse
+from herder.pulse.board import Board
+from herder.pulse.detector import Limits
+from herder.pulse.judge import SETTLE_S, UPSTREAM_PATIENCE_S
+from tests.machines import sample
+from tests.unit.engine.yard import VirtualClock
+
+PRIMARY, STANDBY, OTHER = sample.MEMBERS
+
+
+class Post:
+    """A watch whose events are kept."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.clock = VirtualClock(sample.NOW_MS)
+        self.told: list[Input] = []
+        board = Board(1.0, Limits(1.5, 8.0))
+        board.expect("srv-6", 1, self.clock.monotonic())
+        wire = cast(Any, None)
+        self.watch = Watch(lambda: self.world, board, wire, self.clock, self.told.append, lambda why: None)
+        self.seq = 0
+
+    def frame(self, *, upstream: bool) -> list[tuple[int, str]]:
+        """The first standby's agent sends one; what is told then."""
+        self.seq += 1
+        self.told.clear()
+        reading = Reading(alive=True, role=Role.STANDBY, upstream=upstream)
+        pulse = Pulse(
+            version=FRAME_VERSION, server="srv-6", incarnation=1, agent_pid=70, life="a", seq=self.seq, sent_ms=0,
+            paused_ms=0, rss_kb=1, disk_free=9,
+            members=(MemberPulse(member="orders-1", service="orders", term=1, reading=reading),),
+        )  # fmt: skip
+        self.watch.on_pulse(pulse, b"")
+        return [(item.machine, item.event) for item in self.told]
+
+    def wait(self, seconds: float) -> None:
+        self.clock.at_ms += round(seconds * 1000)
+
+
+def since(world: World, seconds: float, state: str = "available") -> World:
+    """The primary has been in `state` for so long."""
+    primary = world.get(PRIMARY)
+    primary.state, primary.since_ms = state, sample.NOW_MS - round(seconds * 1000)
+    return world
+
+
+def test_a_lost_stream_tells_of_the_primary():
+    assert Post(since(sample.well(), 60)).frame(upstream=False) == [(PRIMARY, "suspected")]
+
+
+def test_a_primary_that_just_came_back_is_given_time():
+    post = Post(since(sample.well(), 0))
+    assert post.frame(upstream=False) == []
+    post.wait(SETTLE_S)
+    assert post.frame(upstream=False) == []
+    post.wait(0.1)
+    assert post.frame(upstream=False) == [(PRIMARY, "suspected")]
+
+
+def test_a_standby_is_not_condemned_for_a_primary_that_is_not_well():
+    post = Post(since(sample.well(), 60, "unavailable"))
+    post.frame(upstream=True)
+    post.wait(UPSTREAM_PATIENCE_S + 60)
+    assert post.frame(upstream=False) == [(PRIMARY, "suspected")]
+    since(post.world, 0)
+    assert (STANDBY, "ill") in post.frame(upstream=False)
+
+
+@pytest.mark.xfail(
+    reason="a promotion from available to available keeps since_ms: settled_s counts from long before", strict=True
+)
+def test_a_primary_that_was_just_promoted_is_given_time():
+    """The other standby lost its stream with the old primary; the new one is neither suspected nor is it ill for that."""
+    world = since(sample.well(), 60, "unavailable")
+    post = Post(world)
+    post.frame(upstream=True)
+    post.wait(UPSTREAM_PATIENCE_S + 1)
+    world.get(OTHER).since_ms = sample.NOW_MS - 60_000
+    promoted = Input(OTHER, "promoted", {"sender": 8})
+    world.machines[OTHER] = decide(world, [promoted], post.clock.now_ms()).after[OTHER]
+    world.get(sample.SERVICE).data["primary"] = OTHER
+    assert post.frame(upstream=False) == []
