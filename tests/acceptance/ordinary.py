@@ -52,7 +52,7 @@ def main() -> None:
         seen["owners"] = sorted({os.stat(f"/proc/{pid}").st_uid for pid in pids(rig, "reports").values()})
         seen["cable"] = refusal(rig, "reports")
     seen["left"] = rig.path.exists()
-    print(json.dumps(seen))
+    sys.stdout.write(json.dumps(seen))
 
 
 if __name__ == "__main__":

@@ -43,14 +43,11 @@ def nobody_was_replaced(rig: Rig, name: str, since: int) -> None:
     assert not [event for event in events if event["kind"] in LEADERSHIP], told(events)
 
 
-@pytest.mark.parametrize("everything", [False, True], ids=["the controller", "the controller, its store and NATS"])
-def test_killed_and_started_again_it_finds_all_running_and_nobody_noticed(
-    unfenced: Rig, premium: str, tmp_path: Path, everything: bool
-):
+def test_killed_and_started_again_it_finds_all_running_and_nobody_noticed(unfenced: Rig, premium: str, tmp_path: Path):
     before, engines, since = unfenced.show(premium), pids(unfenced, premium), last_seq(unfenced)
     agents = {server["id"]: server["agent_pid"] for server in unfenced.servers()}
     with writing(unfenced, premium, tmp_path) as account:
-        gone = unfenced.kill_control_plane(everything=everything)
+        gone = unfenced.kill_control_plane(everything=True)
         last_until(gone + AWAY_S)
         unfenced.start_control_plane()
         after = until_well(unfenced, premium)
@@ -110,7 +107,7 @@ def test_killed_while_it_promotes_it_finishes_the_failover(unfenced: Rig, premiu
     assert after["term"] == before["term"] + 1, told(events)
 
 
-@pytest.mark.parametrize("step", ["hiring", "founding", "cloning"])
+@pytest.mark.parametrize("step", ["founding", "cloning"])
 def test_killed_while_it_provisions_it_finishes_the_service(unfenced: Rig, step: str):
     name = f"half-{step}"
     unfenced.create("postgres", name, "premium", wait=False)
@@ -123,7 +120,6 @@ def test_killed_while_it_provisions_it_finishes_the_service(unfenced: Rig, step:
     assert len(after["voters"]) == 2
     assert all(runs(pid) for pid in pids(unfenced, name).values())
     unfenced.api("DELETE", f"/v1/services/{name}", {"consent": name})
-    unfenced.wait(name, "retired")
 
 
 def test_an_agent_killed_leaves_its_engine_alone_and_comes_back(unfenced: Rig, premium: str, tmp_path: Path):
@@ -144,9 +140,7 @@ def test_an_agent_killed_leaves_its_engine_alone_and_comes_back(unfenced: Rig, p
     nobody_was_replaced(unfenced, premium, since)
 
 
-def test_all_agents_and_the_control_plane_killed_at_once_is_no_failover(
-    unfenced: Rig, premium: str, tmp_path: Path
-):
+def test_all_agents_and_the_control_plane_killed_at_once_is_no_failover(unfenced: Rig, premium: str, tmp_path: Path):
     since, engines = last_seq(unfenced), pids(unfenced, premium)
     servers = {member["server"] for member in unfenced.show(premium)["members"]}
     agents = [server["agent_pid"] for server in unfenced.servers() if server["id"] in servers]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from tests.acceptance.stage import (
     Facts,
     happened,
     last_seq,
+    last_until,
     moves,
     needs_root,
     nothing_lost,
@@ -29,6 +32,12 @@ from tests.acceptance.stage import (
 pytestmark = pytest.mark.slow
 
 SIZE_MB = 2
+
+LONG_S = 12.0
+"""Seconds: longer than a standby may be without its stream (pulse/judge.py)."""
+
+NEXT_TRY_S = 25.0
+"""Seconds: a failed failover is tried again after 20 s (machines/service.py)."""
 
 
 @pytest.fixture
@@ -52,23 +61,62 @@ def cramped(unfenced: Rig, premium: str) -> Iterator[tuple[Facts, Path]]:
         faults.remove_small_disk(directory)
 
 
+@contextmanager
+def frozen(server: Facts) -> Iterator[None]:
+    """The host of the primary stands still."""
+    faults.freeze(server)
+    try:
+        yield
+    finally:
+        faults.thaw(server)
+
+
+def short_of(rig: Rig, name: str, since: int, member: Facts) -> None:
+    """The failover ends without a promotion because that member's agent promises nothing."""
+    until(lambda: page(rig, name, "pledges_short"), "a page says which pledge is missing")
+    events = moves(rig, name, since)
+    short = happened(events, "failover", "short")
+    assert member["id"] in short[0]["why"], told(events)
+    assert "ledger cannot be written" in short[0]["why"], told(events)
+    assert not happened(events, "member", "promoted"), "not without that pledge (S3)"
+
+
 @needs_root
-def test_an_agent_with_a_full_disk_refuses_and_nobody_is_promoted_on_it(
+def test_an_agent_with_a_full_disk_refuses_and_nobody_is_promoted_until_the_primary_is_back(
     unfenced: Rig, premium: str, cramped: tuple[Facts, Path], tmp_path: Path
 ):
     member, directory = cramped
     since = last_seq(unfenced)
-    old, _ = primary_of(unfenced, premium)
+    _, server = primary_of(unfenced, premium)
     with writing(unfenced, premium, tmp_path) as account:
         faults.full_disk(directory)
-        faults.kill_engine(old["pid"])
-        until(lambda: page(unfenced, premium, "pledges_short"), "a page says which pledge is missing")
-        short = happened(moves(unfenced, premium, since), "failover", "short")
-        assert member["id"] in short[0]["why"], told(short)
-        assert "ledger cannot be written" in short[0]["why"], told(short)
-        assert not happened(moves(unfenced, premium, since), "member", "promoted"), "not without that pledge (S3)"
-        freed = faults.free_disk(directory)
-        writes_again(unfenced, premium, account, freed, 60.0)
+        with frozen(server):
+            short_of(unfenced, premium, since, member)
+        thawed = time.monotonic()
+        faults.free_disk(directory)
+        writes_again(unfenced, premium, account, thawed, 45.0)
         until_well(unfenced, premium)
     nothing_lost(account)
     until(lambda: page(unfenced, premium, "pledges_short", "resolved"), "the page is over when all is well")
+
+
+@needs_root
+@pytest.mark.xfail(
+    strict=True,
+    reason="8 s after the primary is lost its standbys are judged ill ('no stream') and count no more: no second try",
+)
+def test_the_failover_goes_on_when_the_disk_has_room_again(
+    unfenced: Rig, premium: str, cramped: tuple[Facts, Path], tmp_path: Path
+):
+    member, directory = cramped
+    since = last_seq(unfenced)
+    _, server = primary_of(unfenced, premium)
+    with writing(unfenced, premium, tmp_path) as account:
+        faults.full_disk(directory)
+        with frozen(server):
+            short_of(unfenced, premium, since, member)
+            last_until(time.monotonic() + LONG_S)
+            freed = faults.free_disk(directory)
+            writes_again(unfenced, premium, account, freed, NEXT_TRY_S)
+        until_well(unfenced, premium)
+    nothing_lost(account)

@@ -52,7 +52,11 @@ def interpreter(become: list[str], environ: dict[str, str]) -> str:
     """One that may be executed and finds everything; ours may lie in root's home."""
     # As a child of itself: setpriv's own exec is still root's.
     program = f"import subprocess, sys; subprocess.run([sys.executable, '-c', '{IMPORTS}'], check=True)"
-    candidates = (sys.executable, shutil.which(f"python3.{sys.version_info.minor}", path=os.defpath), "/usr/bin/python3")
+    candidates = (
+        sys.executable,
+        shutil.which(f"python3.{sys.version_info.minor}", path=os.defpath),
+        "/usr/bin/python3",
+    )
     for candidate in filter(None, candidates):
         words = [*become, candidate, "-c", program]
         if not subprocess.run(words, env=environ, cwd="/", capture_output=True, check=False).returncode:

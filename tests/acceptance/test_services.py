@@ -46,7 +46,7 @@ def test_a_service_made_with_wait_takes_writes_and_is_shown_with_its_members(rig
     shown = herder(rig, "show", "notes", "--json").json
     assert {"name", "kind", "plan", "state", "url", "read_url", "term", "members"} <= shown.keys()
     assert (shown["name"], shown["plan"], shown["term"]) == ("notes", "dev", 1)
-    assert [MEMBER <= member.keys() for member in shown["members"]] == [True]
+    assert [member.keys() >= MEMBER for member in shown["members"]] == [True]
     assert [service["name"] for service in herder(rig, "list", "--json").json] == ["notes"]
     assert herder(rig, "url", "notes").out.strip() == shown["url"]
 

@@ -68,7 +68,11 @@ def test_a_store_that_went_back_in_time_freezes_the_control_plane_and_nothing_el
         said = rig.status()
         assert "gone back" in said["us"]
         assert page(rig, "orders", "store_went_back")
-        for words in (("create", "postgres", "other"), ("switchover", "orders"), ("destroy", "orders", "--consent=orders")):
+        for words in (
+            ("create", "postgres", "other"),
+            ("switchover", "orders"),
+            ("destroy", "orders", "--consent=orders"),
+        ):
             refused = herder(rig, *words, "--json")
             assert (refused.code, refused.error["error"]) == (5, "refused"), refused
         assert len([each for each in rig.api("GET", "/v1/pages") if each["reason"] == "store_went_back"]) == 1

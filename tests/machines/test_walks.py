@@ -96,12 +96,9 @@ class Walk:
         return Input(machine.id, event, facts, entered=machine.entered)
 
     def _facts(self, machine: Machine, event: str) -> dict[str, Any] | None:
-        """A member under rebuild is not elected here: that fault has tests of its own, in test_catalogue.py."""
         told: dict[str, Any] = {"evidence": {"why": event}, "lease_s": 5.0}
         if event in {"pledged", "ready"}:
-            voters = [
-                v for v in machine.data["voters"] or machine.data["standbys"] if self.world.get(v).state != "installing"
-            ]
+            voters = machine.data["voters"] or machine.data["standbys"]
             if voters:
                 candidate = self.chance.choice(voters)
                 others = [m for m in machine.data["standbys"] if m != candidate] or [machine.data["old_primary"]]

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from typing import Any
 
 from herder.agent import watchdog
 from herder.agent.ended import Ended
-from herder.agent.ledger import Ledger, write_durably
+from herder.agent.ledger import Ledger
 from herder.drivers import processes
 from herder.model.errors import Conflict, Environment, HerderError, InvalidInput
 from herder.ports.driver import MemberSpec
@@ -36,9 +37,11 @@ TRIES = 3
 
 
 class Guard:
-    """One member's lease: the file with the deadline, and the watchdog that reads it.
+    """One member's lease: the deadline in memory that the watchdog shares, and the watchdog.
 
-    unguarded: called when no watchdog can be had, so that the engine is ended before the deadline could pass unseen.
+    path: of the watchdog's pid file. unguarded: called when no watchdog can be had, so that the engine is ended before
+    the deadline could pass unseen. Without memory from a living watchdog (it is new, or the machine was booted again) the
+    deadline counts as passed.
     """
 
     def __init__(self, path: Path, data_dir: Path, lease_s: float, unguarded: Callable[[Guard, str], None]) -> None:
@@ -46,55 +49,37 @@ class Guard:
         self.data_dir = data_dir
         self.lease_s = lease_s
         self._unguarded = unguarded
+        self._handle = _memory_of(_found(path)) or _new_memory()
+        self._deadline = watchdog.Deadline(self._handle)
         self._watched: Ended | None = None
         self._mending: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()
-        self._given_back = False
 
     # --- the deadline ---------------------------------------------------------------------------------------------
 
     def left_s(self) -> float:
         """Seconds until the deadline; negative when it has passed."""
-        deadline = watchdog.read_deadline(str(self.path))
-        return ((deadline or 0) - watchdog.boottime_ns()) / watchdog.SECOND_NS
+        return (self._deadline.read() - watchdog.boottime_ns()) / watchdog.SECOND_NS
 
     def begin(self) -> None:
         """A deadline that counts from now: nobody counts on it before this is confirmed."""
         self._forget_what_it_did()
-        self._write(watchdog.boottime_ns() + int(self.lease_s * watchdog.SECOND_NS))
+        self._deadline.write(watchdog.boottime_ns() + int(self.lease_s * watchdog.SECOND_NS))
 
     def extend(self, stamp_s: float) -> None:
-        """Run until `stamp_s` + the lease; never shorter than it was. Written in place, so a full disk is no obstacle."""
-        deadline = int((stamp_s + self.lease_s) * watchdog.SECOND_NS)
-        if deadline > (watchdog.read_deadline(str(self.path)) or 0):
-            handle = os.open(self.path, os.O_WRONLY | os.O_CLOEXEC)
-            try:
-                os.pwrite(handle, watchdog.DEADLINE.pack(deadline), 0)
-            finally:
-                os.close(handle)
+        """Run until `stamp_s` + the lease; never shorter than it was."""
+        self._deadline.write(max(self._deadline.read(), int((stamp_s + self.lease_s) * watchdog.SECOND_NS)))
 
     def revive(self, stamp_s: float) -> None:
         """The engine is about to be started by a word as fresh as a renewal."""
         self._forget_what_it_did()
         self.extend(stamp_s)
 
-    def void_after_reboot(self) -> None:
-        """The clock began anew with this boot, so a deadline of an earlier one says nothing: it counts as passed."""
-        boot = _boot_file(self.path)
-        with contextlib.suppress(OSError):
-            if boot.read_text() == _boot_id() and self.path.exists():
-                return
-        self._write(0)
-
     def words(self) -> str:
         """What the watchdog did, '' when nothing."""
         with contextlib.suppress(OSError):
             return Path(f"{self.path}{watchdog.FIRED_SUFFIX}").read_text()
         return ""
-
-    def _write(self, deadline: int) -> None:
-        write_durably(self.path, watchdog.DEADLINE.pack(deadline))
-        _boot_file(self.path).write_text(_boot_id())  # last: a deadline without its boot counts as passed
 
     def _forget_what_it_did(self) -> None:
         Path(f"{self.path}{watchdog.FIRED_SUFFIX}").unlink(missing_ok=True)
@@ -111,25 +96,20 @@ class Guard:
         async with self._turn:
             if self._watched is not None:
                 return
-            pid = self._found() or await self._start()
+            pid = _found(self.path) or await self._start()
             try:
                 self._watched = Ended(pid, self._on_ended)
             except ProcessLookupError:
                 raise Environment("the lease's watchdog ended at once", "see the agent's log") from None
 
     def give_back(self) -> None:
-        """No lease any more: the file goes first, which ends any watchdog that this agent does not know of too."""
-        self._given_back = True
+        """No lease any more: any watchdog of this memory ends by itself, at the latest when it looks next."""
+        self._deadline.write(watchdog.GIVEN_BACK)
         pid = self.pid
         self.close()
-        self.path.unlink(missing_ok=True)
         self._forget_what_it_did()
-        for beside in (_pid_file(self.path), _boot_file(self.path)):
-            beside.unlink(missing_ok=True)
-        if pid and _is_watchdog_of(pid, self.path):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, 15)
-            asyncio.get_running_loop().call_later(1.0, processes.reap, pid)
+        self.path.unlink(missing_ok=True)
+        _end_watchdog(pid)
 
     def close(self) -> None:
         """Stop watching: the agent ends and the watchdog goes on."""
@@ -138,13 +118,16 @@ class Guard:
             self._watched = None
         if self._mending is not None:
             self._mending.cancel()
+        if self._handle >= 0:
+            self._deadline.close()
+            os.close(self._handle)
+            self._handle = -1
 
     def _on_ended(self) -> None:
         pid, self._watched = self.pid, None
         processes.reap(pid)
-        if not self._given_back:
-            log.error("the watchdog %d of %s's lease has ended: starting another", pid, self.path.name)
-            self.keep_watched()
+        log.error("the watchdog %d of %s's lease has ended: starting another", pid, self.path.name)
+        self.keep_watched()
 
     def keep_watched(self) -> None:
         """See that a watchdog lives, soon; where none can be had, the engine does not go on."""
@@ -161,19 +144,12 @@ class Guard:
                 return
         self._unguarded(self, why)
 
-    def _found(self) -> int:
-        try:
-            pid = int(_pid_file(self.path).read_text())
-        except (OSError, ValueError):
-            return 0
-        return pid if _is_watchdog_of(pid, self.path) else 0
-
     async def _start(self) -> int:
         """In a session of its own and outside the data directory: it must outlive the agent and not end itself."""
         ready, told = os.pipe2(os.O_CLOEXEC)
         words = [sys.executable, "-I", "-S", PROGRAM, str(self.path), str(self.data_dir), f"{self.lease_s:g}"]
         try:
-            process = _spawn(words, self.path.parent, told)
+            process = _spawn(words, self.path.parent, self._handle, told)
         except OSError as error:
             os.close(ready)
             raise Environment(f"the lease's watchdog cannot start: {error}", "make room on the server") from None
@@ -188,11 +164,8 @@ class Guard:
         finally:
             os.close(ready)
         if not said:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process.pid, 9)
-            asyncio.get_running_loop().call_later(1.0, processes.reap, process.pid)
+            _end_watchdog(process.pid)
             raise Environment(f"the lease's watchdog is not ready within {READY_S:g} s", "see the agent's log")
-        _pid_file(self.path).write_text(str(process.pid))
         return process.pid
 
 
@@ -207,13 +180,20 @@ class Leases:
         self._ending: set[asyncio.Task[None]] = set()
 
     def adopt(self) -> None:
-        """Go on with what an earlier agent promised; without a watchdog the engine does not go on."""
+        """Go on with what an earlier agent promised; without a watchdog the engine does not go on.
+
+        A watchdog of a lease that is not in the ledger was begun and not promised, or given back: it ends.
+        """
         for spec in self._ledger.specs():
             lease_s = self._ledger.lease_s(spec.member)
             if lease_s and spec.member not in self._guards:
-                guard = self._make(spec, lease_s)
-                guard.void_after_reboot()
-                guard.keep_watched()
+                self._make(spec, lease_s).keep_watched()
+        if self._ledger.broken or not self._home.is_dir():
+            return
+        for path in self._home.iterdir():
+            if path.suffix != watchdog.FIRED_SUFFIX and path.name not in self._guards:
+                _end_watchdog(_found(path))
+                path.unlink(missing_ok=True)
 
     def words(self, member: str) -> str:
         """Why a member's engine ended, when its lease ended it; '' otherwise."""
@@ -344,25 +324,40 @@ def stamp() -> float:
     return watchdog.boottime_ns() / watchdog.SECOND_NS
 
 
-def _pid_file(path: Path) -> Path:
-    return path.with_name(path.name + ".pid")
-
-
-def _boot_file(path: Path) -> Path:
-    return path.with_name(path.name + ".boot")
-
-
-def _boot_id() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-
-
-def _is_watchdog_of(pid: int, path: Path) -> bool:
+def _found(path: Path) -> int:
+    """The living watchdog that a pid file names, 0 when there is none."""
+    try:
+        pid = int(path.read_text())
+    except (OSError, ValueError):
+        return 0
     words = processes.command_of(pid)
-    return f"/{Path(PROGRAM).name} " in words and f" {path} " in words
+    return pid if f"/{Path(PROGRAM).name} " in words and f" {path} " in words else 0
 
 
-def _spawn(words: list[str], where: Path, told: int) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(words, cwd=where, stdin=subprocess.DEVNULL, stdout=told, start_new_session=True)
+def _new_memory() -> int:
+    """A deadline that has passed, in memory of its own."""
+    handle = os.memfd_create("herder-lease", os.MFD_CLOEXEC)
+    os.write(handle, watchdog.DEADLINE.pack(0))
+    return handle
+
+
+def _memory_of(pid: int) -> int:
+    """The memory that a watchdog was given by an earlier agent; 0 when there is none."""
+    if pid:
+        with contextlib.suppress(OSError):
+            return os.open(f"/proc/{pid}/fd/0", os.O_RDWR | os.O_CLOEXEC)
+    return 0
+
+
+def _spawn(words: list[str], where: Path, memory: int, told: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(words, cwd=where, stdin=memory, stdout=told, start_new_session=True)
+
+
+def _end_watchdog(pid: int) -> None:
+    if pid:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        asyncio.get_running_loop().call_later(1.0, processes.reap, pid)
 
 
 async def _first_byte(handle: int) -> bytes:

@@ -134,7 +134,7 @@ def switch_over(world: World, name: str, to: str, actor: str) -> list[Input]:
     if service.data["sync"]:
         usable = [ident for ident in usable if ident in service.data["voters"]]
     if not usable or (target and target not in usable):
-        raise Refused(f"{to or 'no standby'} is no voter yet", f"wait for its rebuild: herder show {name}")
+        raise Refused(f"{to or 'every standby'} is not yet a voter", f"wait for its rebuild: herder show {name}")
     primary = world.get(service.data["primary"])
     ident = world.next_id
     facts = {

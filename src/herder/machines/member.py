@@ -14,6 +14,11 @@ def is_primary(facts: Facts, brought: Facts) -> bool:
     return bool(facts.get("role") == "primary")
 
 
+def is_standby(facts: Facts, brought: Facts) -> bool:
+    """The log has another member as the primary."""
+    return not is_primary(facts, brought)
+
+
 def keep_evidence(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
     """What was seen stays with the member until it is well, for `herder explain`."""
     return {"evidence": dict(brought.get("evidence", {})), "since_ill_ms": now_ms}
@@ -26,7 +31,7 @@ def take_role(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
 
 def leads(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
     """It was promoted."""
-    return {"role": "primary", "deposed": False, "playbook": 0, "rebuilds": 0, "leased": False}
+    return {"role": "primary", "deposed": False, "playbook": 0, "rebuilds": 0, "leased": False, "led_ms": now_ms}
 
 
 def deposed(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
@@ -133,12 +138,15 @@ MEMBER = Table(
         *from_each(("installing", *_LIVE), "deposed", "unavailable", update=deposed, why="another member leads now"),
         *from_each(("unavailable", "uncertain", "installing", "available"), "rebuild_began", "installing", update=rebuild_began,
                    why="it is being made to follow the primary again"),
-        Row("installing", "followed", "available", update=follows, why="it follows the primary"),
-        *from_each(("available", "unavailable", "uncertain", "restart"), "followed", "available", update=follows,
+        Row("installing", "followed", "available", guard=is_standby, update=follows, why="it follows the primary"),
+        *from_each(("available", "unavailable", "uncertain", "restart"), "followed", "available", guard=is_standby, update=follows,
                    why="it follows the primary"),
-        Row("installing", "rebuild_failed", "unavailable", update=rebuild_ended, why="the rebuild failed"),
-        *from_each(("available", "unavailable", "uncertain"), "rebuild_failed", "unavailable", update=rebuild_ended,
+        Row("installing", "rebuild_failed", "unavailable", guard=is_standby, update=rebuild_ended, why="the rebuild failed"),
+        *from_each(("available", "unavailable", "uncertain"), "rebuild_failed", "unavailable", guard=is_standby, update=rebuild_ended,
                    why="the rebuild failed"),
+        # a rebuild's last word on one that was promoted meanwhile
+        *noted_in(("installing", *_LIVE), "followed", why="it leads by now"),
+        *noted_in(("installing", *_LIVE), "rebuild_failed", why="it leads by now"),
         *from_each(("installing", *_LIVE), "retire", "retiring", why="its service is being destroyed"),
         Row("retiring", "overdue", "retiring", why="still being stopped"),
         Row("retiring", "trashed", "retired", why="stopped, its data moved to the trash", proves=("consent",)),

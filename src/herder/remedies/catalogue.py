@@ -111,11 +111,9 @@ class Catalogue:
     def _overtaken(self, draft: Draft, service: Machine) -> list[Input]:
         """A rebuild of an older term works for a primary that leads no more."""
         return [
-            Input(member.data["playbook"], "overtaken")
-            for member in map(draft.get, service.data["members"])
-            if (rebuild := draft.find(member.data.get("playbook", 0))) is not None
-            and rebuild.live
-            and rebuild.data["term"] < service.data["term"]
+            Input(rebuild.id, "overtaken")
+            for rebuild in draft.of_kind("rebuild")
+            if rebuild.live and rebuild.data["service"] == service.id and rebuild.data["term"] < service.data["term"]
         ]
 
     def _strike(self, draft: Draft, service: Machine) -> list[Input]:

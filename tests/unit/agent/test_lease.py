@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from herder.agent import watchdog
-from herder.agent.lease import Guard, stamp
+from herder.agent.lease import stamp
 from herder.drivers import processes
 from herder.ports.wire import JobReply, JobStatus
 from tests.unit.agent.test_jobs import SOURCE, Bench
@@ -31,8 +31,9 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     assert (await bench.ask("create_primary", 1, args={"sync": {}}, wait_s=20)).status is JobStatus.DONE
     await until(lambda: frame(bench).reading.alive, "the first reading")
     yield bench
-    await bench.ask("lease", 9, args={"lease_s": 0.0})
     await bench.close()
+    for told in (tmp_path / "leases").glob("m1"):
+        os.kill(int(told.read_text()), signal.SIGKILL)
     await processes.kill_within(tmp_path / "data")
 
 
@@ -135,7 +136,6 @@ async def test_a_watchdog_that_is_killed_is_followed_by_another_at_once(bench: B
 
 async def test_without_any_watchdog_the_engine_does_not_go_on(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     await lease(bench, MANY_S)
-    monkeypatch.setattr(Guard, "_found", lambda _: 0)
     monkeypatch.setattr("herder.agent.lease._spawn", _cannot)
     os.kill(dog(bench), signal.SIGKILL)
     await until(lambda: not engine(bench), "the agent ends it")
@@ -155,7 +155,6 @@ async def test_the_next_agent_goes_on_with_lease_and_watchdog(bench: Bench) -> N
     again.supervisor.adopt()
     await until(lambda: again.supervisor.leases.watchdog_pid("m1") == kept, "the same watchdog is watched")
     assert (await renew(again, stamp())).result["lease_s"] == MANY_S
-    await again.ask("lease", 8, args={"lease_s": 0.0})
     await again.close()
 
 
@@ -165,14 +164,29 @@ async def test_with_its_agent_dead_the_lease_still_ends(bench: Bench) -> None:
     await until(lambda: not engine(bench), "the watchdog needs no agent")
 
 
-async def test_a_deadline_of_an_earlier_boot_counts_as_passed(bench: Bench) -> None:
+async def test_with_agent_and_watchdog_dead_the_lease_counts_as_run_out(bench: Bench) -> None:
+    """As after a boot: the deadline was in their memory only."""
     await lease(bench, MANY_S)
-    guard = Guard(bench.home / "leases" / "m1", bench.home / "data", MANY_S, lambda *_: None)
-    guard.void_after_reboot()
-    assert guard.left_s() > 0
-    (bench.home / "leases" / "m1.boot").write_text("another")
-    guard.void_after_reboot()
-    assert guard.left_s() < 0
+    kept = dog(bench)
+    bench.supervisor.close()
+    os.kill(kept, signal.SIGKILL)
+    await until(lambda: processes.started_at(kept) is None, "the watchdog is dead")
+    again = Bench(bench.home)
+    again.supervisor.adopt()
+    await until(lambda: not engine(bench), "the next agent's watchdog ends the engine")
+    await again.close()
+
+
+async def test_a_watchdog_of_a_lease_that_was_never_promised_is_ended(bench: Bench) -> None:
+    await lease(bench, MANY_S)
+    kept = dog(bench)
+    bench.supervisor.close()
+    again = Bench(bench.home)
+    await again.ledger.bind("m1", 0.0)
+    again.supervisor.adopt()
+    await until(lambda: processes.started_at(kept) is None, "it would end the engine for ever after")
+    assert len(engine(bench)) == 2
+    await again.close()
 
 
 async def test_a_lease_given_back_stops_nothing(bench: Bench) -> None:
@@ -223,11 +237,13 @@ async def test_the_watchdog_is_small(bench: Bench) -> None:
     assert os.getsid(dog(bench)) == dog(bench), "the agent's terminal or group must not end it"
 
 
-def test_no_file_is_no_lease_and_half_a_file_is_one_that_has_run_out(tmp_path: Path) -> None:
-    path = tmp_path / "m1"
-    assert watchdog.read_deadline(str(path)) is None
-    assert not watchdog.over(str(path))
-    path.write_bytes(b"123")
-    assert watchdog.over(str(path))
-    path.write_bytes(watchdog.DEADLINE.pack(watchdog.boottime_ns() + watchdog.SECOND_NS))
-    assert not watchdog.over(str(path))
+def test_the_deadline_is_over_when_it_has_passed_and_never_once_given_back() -> None:
+    handle = os.memfd_create("test")
+    os.write(handle, watchdog.DEADLINE.pack(0))
+    agent, dog_side = watchdog.Deadline(handle), watchdog.Deadline(handle)
+    assert dog_side.over()
+    agent.write(watchdog.boottime_ns() + watchdog.SECOND_NS)
+    assert not dog_side.over()
+    agent.write(watchdog.GIVEN_BACK)
+    assert not dog_side.over()
+    os.close(handle)

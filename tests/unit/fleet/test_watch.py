@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-import pytest
-
 from herder.engine.decide import Input, decide
 from herder.engine.world import World
 from herder.fleet.watch import Watch
@@ -79,9 +77,6 @@ def test_a_standby_is_not_condemned_for_a_primary_that_is_not_well():
     assert (STANDBY, "ill") in post.frame(upstream=False)
 
 
-@pytest.mark.xfail(
-    reason="a promotion from available to available keeps since_ms: settled_s counts from long before", strict=True
-)
 def test_a_primary_that_was_just_promoted_is_given_time():
     """The other standby lost its stream with the old primary; the new one is neither suspected nor is it ill for that."""
     world = since(sample.well(), 60, "unavailable")

@@ -391,9 +391,6 @@ def test_a_voter_that_is_elected_while_it_is_enrolled_leads_in_the_log_too():
     assert ended(decision, world, PRIMARY).state == "unavailable"
 
 
-@pytest.mark.xfail(
-    reason="`leads` clears the member's `playbook`, so `_overtaken` does not find its rebuild", strict=True
-)
 def test_a_rebuild_of_one_that_leads_now_is_overtaken():
     world = elected_while_enrolled()
     decision = settled(world, Input(20, "promoted"))
@@ -401,9 +398,6 @@ def test_a_rebuild_of_one_that_leads_now_is_overtaken():
     assert ended(decision, world, VOTER).state == "available"
 
 
-@pytest.mark.xfail(
-    reason="the rebuild goes on and tells the new primary `followed`: the log takes it for a standby", strict=True
-)
 def test_a_rebuild_that_ends_after_its_member_was_promoted_makes_no_standby_of_it():
     """Found by test_walks.py: the service's primary is a member whose role is standby, for ever."""
     world = elected_while_enrolled()
