@@ -17,6 +17,7 @@ from tests.acceptance.stage import (
     moves,
     nothing_lost,
     page,
+    pids,
     primary_of,
     told,
     until,
@@ -37,11 +38,11 @@ def strict() -> Iterator[Rig]:
 def test_a_second_fault_within_the_hour_waits_until_a_person_allows_it(strict: Rig, tmp_path: Path):
     strict.create("postgres", "orders", "premium")
     until_well(strict, "orders")
+    faults.kill_engine(pids(strict, "orders")["orders-0"])
+    until(lambda: strict.show("orders")["term"] == 2, "the first fault is met")
+    before, since = until_well(strict, "orders"), last_seq(strict)
+    _, server = primary_of(strict, "orders")
     with writing(strict, "orders", tmp_path) as account:
-        began = faults.kill_engine(primary_of(strict, "orders")[0]["pid"])
-        writes_again(strict, "orders", account, began)
-        before, since = until_well(strict, "orders"), last_seq(strict)
-        _, server = primary_of(strict, "orders")
         began = faults.freeze(server)
         try:
             until(lambda: page(strict, "orders", "failover_blocked"), "a page says that failover is blocked")

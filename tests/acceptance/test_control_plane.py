@@ -110,6 +110,8 @@ def test_killed_while_it_promotes_it_finishes_the_failover(unfenced: Rig, premiu
 @pytest.mark.parametrize("step", ["founding", "cloning"])
 def test_killed_while_it_provisions_it_finishes_the_service(unfenced: Rig, step: str):
     name = f"half-{step}"
+    if not unfenced.answers():
+        unfenced.start_control_plane()
     unfenced.create("postgres", name, "premium", wait=False)
     eye = Eye(unfenced, name)
     eye.until_doing(f"provision: {step}")

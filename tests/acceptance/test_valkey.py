@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+import valkey
 
 from herder.lab import faults
 from herder.lab.rig import Rig
@@ -15,9 +16,12 @@ from tests.acceptance.stage import (
     happened,
     herder,
     last_seq,
+    last_until,
     moves,
     nothing_lost,
+    pids,
     primary_of,
+    replication,
     told,
     until,
     until_well,
@@ -26,6 +30,9 @@ from tests.acceptance.stage import (
 )
 
 pytestmark = pytest.mark.slow
+
+LOOKED_AT_S = 0.4
+"""Seconds in which the primary's agent has read its new history."""
 
 IN_THE_AIR = 50
 """Writes: acknowledged and not yet with the replica when the host died."""
@@ -58,6 +65,31 @@ def test_a_host_killed_is_fenced_and_its_replica_leads(fenced: Rig, cart: str, t
     assert fenced.member(cart, old["id"])["role"] == "standby", "the old primary rejoined"
     assert (kept.doubled, kept.by_two) == (0, 0), kept
     assert kept.lost <= IN_THE_AIR, kept
+
+
+def test_a_replica_that_may_not_lead_follows_again_when_its_primary_is_back(fenced: Rig, cart: str, tmp_path: Path):
+    since = last_seq(fenced)
+    old, server = primary_of(fenced, cart)
+    replica = fenced.member(cart, "standby")
+
+    def split() -> bool:
+        shown = fenced.show(cart)
+        with contextlib.suppress(valkey.ValkeyError):
+            leads, follows = replication(shown, old), replication(shown, replica)
+            return leads["connected_slaves"] == 1 and leads["master_replid"] != follows["master_replid"]
+        return False
+
+    with writing(fenced, cart, tmp_path) as account:
+        faults.kill_engine(pids(fenced, cart)[old["id"]])
+        until(split, "the primary began a new history that its replica has not yet")
+        last_until(time.monotonic() + LOOKED_AT_S)
+        killed = faults.kill_host(server)
+        writes_again(fenced, cart, account, killed)
+        until_well(fenced, cart)
+    events = moves(fenced, cart, since)
+    assert happened(events, "failover", "short") or happened(events, "failover", "pledged"), told(events)
+    assert (account.kept.doubled, account.kept.by_two) == (0, 0), account.kept
+    assert account.kept.lost <= IN_THE_AIR, account.kept
 
 
 def test_a_switchover_hands_over_by_failover_and_the_watched_url_follows(fenced: Rig, cart: str, tmp_path: Path):

@@ -2,9 +2,9 @@
 
 `python -I -S watchdog.py PID_FILE DATA_DIRECTORY LEASE_S`, with the deadline in shared memory as standard input. The agent
 writes it at each renewal; here it is waited for with a timer of CLOCK_BOOTTIME, which also counts while the machine is
-suspended and fires at once when a frozen process runs again. Memory and not a file: reading even a cached file updates its
-access time, and under a busy journal that was seen to hold the kill up for 0.1 to 1.3 s. Nothing but the standard library
-is imported: it must stay under 12 MB and start in the time of a heartbeat.
+suspended and fires at once when a frozen process runs again. Memory and not a file, because a busy disk kept it waiting for
+0.1 to 1.3 s over its own small record of what it did: nothing before the kill may touch one. Nothing but the standard
+library is imported: it must stay under 12 MB and start in the time of a heartbeat.
 """
 
 from __future__ import annotations

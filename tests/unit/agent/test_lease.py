@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -33,7 +34,8 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     yield bench
     await bench.close()
     for told in (tmp_path / "leases").glob("m1"):
-        os.kill(int(told.read_text()), signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(told.read_text()), signal.SIGKILL)
     await processes.kill_within(tmp_path / "data")
 
 

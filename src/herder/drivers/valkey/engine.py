@@ -41,7 +41,9 @@ class Engine:
     @staticmethod
     def pids(spec: MemberSpec) -> list[int]:
         """All processes of this data directory, the server first (its forks, which write logs or copies, after it)."""
-        return sorted(within(Path(spec.data_dir)), key=lambda pid: (started_at(pid) or 0, pid))
+        # a fork that ended since the scan has no start time any more: it must not come before the server
+        began = ((started_at(pid), pid) for pid in within(Path(spec.data_dir)))
+        return [pid for _, pid in sorted((start, pid) for start, pid in began if start is not None)]
 
     async def configure(self, spec: MemberSpec, marker: Marker) -> None:
         """Write the whole configuration for what the marker says."""
