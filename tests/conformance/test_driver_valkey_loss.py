@@ -140,7 +140,7 @@ async def thaw(farm, cut: str) -> tuple[int, float]:
     await farm.signal(primary, signal.SIGSTOP)
     if cut == "pledge":
         promises = await asyncio.gather(farm.driver.pledge(one), farm.driver.pledge(two))
-        await farm.driver.promote(one if promises[0] >= promises[1] else two, ALONE)
+        await farm.driver.promote(one if promises[0].reach >= promises[1].reach else two, ALONE)
     else:
         await farm.signal(one, signal.SIGSTOP)
         await farm.signal(two, signal.SIGSTOP)
