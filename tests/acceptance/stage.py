@@ -121,23 +121,36 @@ def until_well(rig: Rig, name: str, timeout_s: float = WELL_S) -> Facts:
     standby says itself that it follows (herder's word is not taken for it).
     """
 
+    seen: list[Facts] = []
+
     def is_well() -> Facts | None:
         shown, servers = rig.show(name), {server["id"]: server for server in rig.servers()}
-        with suppress(psycopg.Error, valkey.ValkeyError):
-            return shown if well(shown, servers) and all(_follows(shown, m) for m in shown["members"]) else None
-        return None
+        seen[:] = [shown]
+        return shown if well(shown, servers) and not _astray(shown) else None
 
     try:
         return until(is_well, f"{name} is well", timeout_s)
     except AssertionError as error:
-        raise AssertionError(f"{error}\n{told(moves(rig, name)[-40:])}") from None
+        astray = [_astray(shown) for shown in seen]
+        raise AssertionError(f"{error}; {seen}; astray: {astray}\n{told(moves(rig, name)[-40:])}") from None
+
+
+def _astray(service: Facts) -> list[str]:
+    """Members that should follow and do not, or cannot be asked."""
+    found = []
+    for member in service["members"]:
+        try:
+            follows = member["role"] == "primary" or _follows(service, member)
+        except (psycopg.Error, valkey.ValkeyError) as error:
+            found.append(f"{member['id']}: {error}")
+        else:
+            found += [] if follows else [str(member["id"])]
+    return found
 
 
 def _follows(service: Facts, member: Facts) -> bool:
-    if member["role"] == "primary":
-        return True
     if service["engine"] == "postgres":
-        return bool(query(service, "SELECT FROM pg_stat_wal_receiver WHERE pid IS NOT NULL", member))
+        return bool(query(service, "SELECT 1 FROM pg_stat_wal_receiver WHERE pid IS NOT NULL", member))
     return replication(service, member)["master_link_status"] == "up"
 
 
