@@ -181,7 +181,7 @@ def test_frozen_and_thawed_it_acknowledges_no_longer_than_the_window(leasing: Ri
     for client in clients:
         client.start()
     until(lambda: all(client.acks for client in clients), "all clients write")
-    began = faults.freeze(server)
+    began, ticks = faults.freeze(server), procs.start_ticks(old["pid"])
     try:
         first_write(service, old["id"])
         last_until(began + 12.0)
@@ -192,7 +192,7 @@ def test_frozen_and_thawed_it_acknowledges_no_longer_than_the_window(leasing: Ri
     for client in clients:
         client.join(10.0)
     assert old["pid"] in frozen
-    assert not runs(old["pid"])
+    until(lambda: procs.start_ticks(old["pid"]) != ticks, "the thawed primary is stopped")
     after = [at for client in clients for _, at in client.acks if at > thawed]
     assert max(after, default=thawed) - thawed < THAW_WINDOW_S, f"{len(after)} writes were acknowledged after the thaw"
     events = moves(leasing, name, since)

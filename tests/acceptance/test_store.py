@@ -67,7 +67,7 @@ def test_a_store_that_went_back_in_time_freezes_the_control_plane_and_nothing_el
         until(lambda: rig.status()["controller"]["frozen"], "an agent's term tells that the store has gone back")
         said = rig.status()
         assert "gone back" in said["us"]
-        assert page(rig, "orders", "store_went_back")
+        until(lambda: page(rig, "orders", "store_went_back"), "a page says so")
         for words in (
             ("create", "postgres", "other"),
             ("switchover", "orders"),

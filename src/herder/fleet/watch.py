@@ -77,7 +77,7 @@ class Watch:
         expected = Expected(
             member.id, member.state, member.data["role"], bool(member.data.get("deposed")), service.data["term"],
             held=self._held(service), primary_well=primary.state == "available",
-            settled_s=(self._clock.now_ms() - max(primary.since_ms, primary.data.get("led_ms", 0))) / 1000,
+            settled_s=(self._clock.now_ms() - primary.data.get("led_ms", 0)) / 1000,
         )  # fmt: skip
         ages = Ages(deaf_s=now - track.alive_at, upstream_lost_s=now - track.upstream_at)
         for sign in judge(expected, heard, ages):

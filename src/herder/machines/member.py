@@ -19,14 +19,24 @@ def is_standby(facts: Facts, brought: Facts) -> bool:
     return not is_primary(facts, brought)
 
 
+def is_leader(facts: Facts, brought: Facts) -> bool:
+    """It leads, and nobody was put in its place."""
+    return is_primary(facts, brought) and not_deposed(facts, brought)
+
+
 def keep_evidence(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
     """What was seen stays with the member until it is well, for `herder explain`."""
     return {"evidence": dict(brought.get("evidence", {})), "since_ill_ms": now_ms}
 
 
 def take_role(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
-    """The role that a playbook gave it."""
-    return {"role": brought.get("role", facts.get("role"))}
+    """The role that a playbook gave it; whoever streams from it begins anew."""
+    return {"role": brought.get("role", facts.get("role")), "led_ms": now_ms}
+
+
+def came_back(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
+    """It was known not to serve, and its standbys lost it: they get time. (Mere uncertainty takes no stream away.)"""
+    return {"led_ms": now_ms}
 
 
 def leads(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
@@ -125,8 +135,10 @@ MEMBER = Table(
                    why="its agent says that it does not do its work"),
         Row("unavailable", "recheck", "unavailable", why="still not serving"),
         # back by itself: the pulse shows it in its role at the present term
-        *from_each(("uncertain", "unavailable"), "well", "available", guard=lambda f, b: is_primary(f, b) and not_deposed(f, b),
-                   emits=(Emit(_SERVICE, "primary_well"),), why="its pulse shows it serving in its role"),
+        Row("uncertain", "well", "available", guard=is_leader, emits=(Emit(_SERVICE, "primary_well"),),
+            why="its pulse shows it serving in its role"),
+        Row("unavailable", "well", "available", guard=is_leader, update=came_back, emits=(Emit(_SERVICE, "primary_well"),),
+            why="its pulse shows it serving in its role"),
         *from_each(("uncertain", "unavailable"), "well", "available", guard=not_deposed,
                    why="its pulse shows it serving in its role"),
         # playbooks

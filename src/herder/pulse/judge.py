@@ -15,6 +15,9 @@ UPSTREAM_PATIENCE_S = 8.0
 SETTLE_S = 2.5
 """A primary that was just started again has lost its standbys' streams of before; they come back within two beats."""
 
+SUSPECT_S = 3.0
+"""A stream that was lost longer ago says nothing new of the primary: it was asked about then."""
+
 DEAF_PATIENCE_S = 3.0
 """An engine that runs but has not answered its own agent for this long is suspected; vantage points decide."""
 
@@ -23,7 +26,7 @@ DEAF_PATIENCE_S = 3.0
 class Expected:
     """What the log says of a member. term: the service's. held: a playbook that changes leadership is under way, so
     that a role may be ahead of the log for a moment. primary_well: the log has the service's primary as available;
-    settled_s: for how long it has been so.
+    settled_s: since it began to lead, was started again, or came back from being known dead.
     """
 
     member: int
@@ -91,7 +94,7 @@ def _judge_standby(expected: Expected, reading: Reading, ages: Ages) -> list[Sig
         return [Sign("member", "well", f"it streams, at {_where(reading)}")]
     if reading.upstream is False and expected.state == "available":
         signs = []
-        if expected.settled_s > SETTLE_S:
+        if expected.settled_s > SETTLE_S and ages.upstream_lost_s < SUSPECT_S:
             signs.append(
                 Sign("primary", "suspected", "a standby lost its stream from it", {"seen_by": expected.member})
             )

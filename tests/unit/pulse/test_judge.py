@@ -8,7 +8,7 @@ import pytest
 
 from herder.ports.driver import Position, Reading, Role
 from herder.ports.wire import MemberPulse
-from herder.pulse.judge import DEAF_PATIENCE_S, SETTLE_S, UPSTREAM_PATIENCE_S, Ages, Expected, judge
+from herder.pulse.judge import DEAF_PATIENCE_S, SETTLE_S, SUSPECT_S, UPSTREAM_PATIENCE_S, Ages, Expected, judge
 
 FRESH = Ages(deaf_s=0.0, upstream_lost_s=0.0)
 PRIMARY = {"alive": True, "role": Role.PRIMARY, "position": Position(2, 0x3000148)}
@@ -83,11 +83,14 @@ def test_an_engine_that_does_not_answer_its_agent_is_suspected_after_a_while_and
 
 def test_a_standby_without_a_stream_for_long_is_ill_itself():
     lost = pulse(STANDBY | {"upstream": False})
-    assert signs(expected("standby"), lost, Ages(0, UPSTREAM_PATIENCE_S)) == [("primary", "suspected")]
-    assert signs(expected("standby"), lost, Ages(0, UPSTREAM_PATIENCE_S + 1)) == [
-        ("primary", "suspected"),
-        ("member", "ill"),
-    ]
+    assert signs(expected("standby"), lost, Ages(0, UPSTREAM_PATIENCE_S)) == []
+    assert signs(expected("standby"), lost, Ages(0, UPSTREAM_PATIENCE_S + 1)) == [("member", "ill")]
+
+
+def test_a_stream_that_was_just_lost_tells_of_the_primary_and_an_old_loss_does_not():
+    """Else a primary that serves would be doubted at every beat, as long as one of its standbys does not stream."""
+    assert signs(expected("standby"), LOST, Ages(0, SUSPECT_S - 0.1)) == [("primary", "suspected")]
+    assert signs(expected("standby"), LOST, Ages(0, SUSPECT_S)) == []
 
 
 LOST = pulse(STANDBY | {"upstream": False})
@@ -96,7 +99,7 @@ LONG_LOST = Ages(0, UPSTREAM_PATIENCE_S + 100)
 
 def test_a_standby_is_not_ill_when_its_primary_is_not_well():
     """Without a primary nobody streams: rebuilding the standby would take the last one that could lead."""
-    assert signs(expected("standby", primary_well=False), LOST, LONG_LOST) == [("primary", "suspected")]
+    assert signs(expected("standby", primary_well=False), LOST, LONG_LOST) == []
 
 
 def test_a_primary_that_was_just_started_again_is_not_suspected():
@@ -107,9 +110,9 @@ def test_a_primary_that_was_just_started_again_is_not_suspected():
 
 def test_a_standby_is_ill_only_when_there_was_a_primary_to_follow_all_that_time():
     settled = expected("standby", settled_s=UPSTREAM_PATIENCE_S)
-    assert signs(settled, LOST, LONG_LOST) == [("primary", "suspected")]
+    assert signs(settled, LOST, LONG_LOST) == []
     settled = expected("standby", settled_s=UPSTREAM_PATIENCE_S + 1)
-    assert signs(settled, LOST, LONG_LOST) == [("primary", "suspected"), ("member", "ill")]
+    assert signs(settled, LOST, LONG_LOST) == [("member", "ill")]
 
 
 def test_a_sign_says_where_the_member_was_seen():
