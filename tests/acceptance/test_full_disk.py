@@ -82,10 +82,6 @@ def short_of(rig: Rig, name: str, since: int, member: Facts) -> None:
 
 
 @needs_root
-@pytest.mark.xfail(
-    strict=True,
-    reason="the standby that pledged in vain is never told to follow again: each suspicion of the primary restarts settled_s",
-)
 def test_an_agent_with_a_full_disk_refuses_and_nobody_is_promoted_until_the_primary_is_back(
     unfenced: Rig, premium: str, cramped: tuple[Facts, Path], tmp_path: Path
 ):

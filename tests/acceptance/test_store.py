@@ -89,9 +89,6 @@ def test_a_store_that_went_back_in_time_freezes_the_control_plane_and_nothing_el
     assert query(after, "SELECT 1") == [(1,)]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="store/run/.s.PGSQL.5432.lock outlives its server; whoever has that number now stops the next"
-)
 def test_a_killed_store_starts_again_when_its_number_belongs_to_another_process_of_its_user(rig: Rig):
     rig.create("postgres", "notes", "dev")
     engine = pids(rig, "notes")["notes-0"]

@@ -67,9 +67,6 @@ def test_a_host_killed_is_fenced_and_its_replica_leads(fenced: Rig, cart: str, t
     assert kept.lost <= IN_THE_AIR, kept
 
 
-@pytest.mark.xfail(
-    strict=False, reason="as in test_full_disk.py when the failover is short; it may also find the replica in time"
-)
 def test_a_replica_that_may_not_lead_follows_again_when_its_primary_is_back(fenced: Rig, cart: str, tmp_path: Path):
     since = last_seq(fenced)
     old, server = primary_of(fenced, cart)

@@ -34,6 +34,7 @@ class Watch:
     ) -> None:  # fmt: skip
         self._world = world
         self._freeze = freeze
+        self._told_back = False
         self._board = board
         self._wire = wire
         self._clock = clock
@@ -91,7 +92,9 @@ class Watch:
         )
         facts = {"name": f"page-{service.name}-store", "subject": service.id, "service": service.id, "raised_by": member.id,
                  "reason": "store_went_back", "text": why, "times": 1}  # fmt: skip
-        if not any(p.state == "open" and p.data["reason"] == "store_went_back" for p in self._world().of_kind("page")):
+        open_pages = (page for page in self._world().of_kind("page") if page.state == "open")
+        if not self._told_back and not any(page.data["reason"] == "store_went_back" for page in open_pages):
+            self._told_back = True  # other members' frames come before this page is committed
             self._submit(Input(0, CREATE, facts, why=why, actor="pulse", create="page"))
         self._freeze(why)
 

@@ -18,6 +18,9 @@ from herder.remedies.election import Bound, Elected, Loss, Short, elect_async, e
 from herder.remedies.hands import Hands, JobRefused, ask_each
 
 PLEDGE_ANSWER_S = 2.0
+PATIENCE_S = 8.0
+"""How long agents that are not in reach are asked again for their pledge; the state's deadline is 20 s."""
+
 PROMOTE_ANSWER_S = 5.0
 FENCE_ANSWER_S = 1.0
 LAST_WRITES_S = 1.0
@@ -82,11 +85,18 @@ async def fence_primary(hands: Hands, work: Machine) -> Outcome:
 async def collect_pledges(hands: Hands, work: Machine) -> Outcome:
     """Ask every standby to stop streaming for good under the new term and to tell how far it reaches; then elect."""
     standbys: list[int] = work.data["standbys"]
-    pledges, errors = await ask_each(standbys, lambda ident: _pledge(hands, work, ident))
-    if work.data["sync"]:
-        elected = elect_sync(work.data["voters"], standbys, pledges, hands.service(work).data.get("timeline", 0))
-    else:
-        elected = elect_async(pledges, _history(hands, work, pledges))
+    end = hands.clock.monotonic() + PATIENCE_S
+    pledges: dict[int, Position] = {}
+    while True:
+        # an agent that is not in reach may be on its way back to NATS, as all are when NATS was started again
+        left = [ident for ident in standbys if ident not in pledges]
+        more, errors = await ask_each(left, lambda ident: _pledge(hands, work, ident))
+        pledges |= more
+        elected = _elect(hands, work, pledges)
+        absent = any(isinstance(error, Unreachable) for error in errors.values())
+        if isinstance(elected, Elected) or not absent or hands.clock.monotonic() > end:
+            break
+        await hands.clock.sleep(0.2)
     names = {ident: hands.get(ident).name for ident in standbys}
     evidence = {names[ident]: f"{at.timeline}:{format_lsn(at.lsn)}" for ident, at in pledges.items()}
     if isinstance(elected, Short):
@@ -94,6 +104,13 @@ async def collect_pledges(hands: Hands, work: Machine) -> Outcome:
         why = f"{elected.had} of {elected.needed} pledges needed; missing: {missing or 'all'}"
         return Outcome(Pledged.SHORT, {"pledges": evidence}, why=why)
     return _within_bound(hands, work, elected, evidence)
+
+
+def _elect(hands: Hands, work: Machine, pledges: dict[int, Position]) -> Elected | Short:
+    if work.data["sync"]:
+        timeline = hands.service(work).data.get("timeline", 0)
+        return elect_sync(work.data["voters"], work.data["standbys"], pledges, timeline)
+    return elect_async(pledges, _history(hands, work, pledges))
 
 
 def _history(hands: Hands, work: Machine, pledges: dict[int, Position]) -> str:
@@ -132,10 +149,21 @@ def _within_bound(hands: Hands, work: Machine, elected: Elected, evidence: dict[
     plan = hands.plan(hands.service(work))
     facts |= {"loss_bytes": may_lose.bytes}
     behind = f"about {may_lose.bytes} bytes behind (the old primary was last read {read_s:.1f} s before)"
+    if _of_another_history(hands, work, elected):
+        behind = (
+            f"behind by what was written since the old primary was started again, {may_lose.lag_s:.1f} s ago or less"
+        )
     if not may_lose.within(Bound(plan.max_loss_bytes, plan.max_loss_s)):
         why = f"{name} is {behind} and {may_lose.lag_s:.1f} s; the plan allows {plan.max_loss_bytes} and {plan.max_loss_s:.0f}"
         return Outcome(Pledged.BEYOND_BOUND, facts, why=why)
     return Outcome(Pledged.PLEDGED, facts, why=f"{name} reaches farthest, {behind}")
+
+
+def _of_another_history(hands: Hands, work: Machine, elected: Elected) -> bool:
+    """A Valkey primary that was started again counts from zero, and the candidate had not met it yet."""
+    last = hands.reading(hands.get(work.data["old_primary"]))
+    known = last.position.history if last is not None and last.position is not None else ""
+    return bool(known) and elected.position.history != known
 
 
 def _estimated_loss(hands: Hands, work: Machine, elected: Elected) -> tuple[Loss, float]:

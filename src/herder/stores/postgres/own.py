@@ -131,7 +131,9 @@ class OwnPostgres:
                 if not self._data.exists():
                     self._initialise()
                 self._check_version()
+                # Both name a number that may be another process's by now: PostgreSQL would take it for a living server.
                 (self._data / "postmaster.pid").unlink(missing_ok=True)
+                (self._sockets / f".s.PGSQL.{PORT}.lock").unlink(missing_ok=True)
                 self._write_configuration()
                 pid = self._launch()
             self._wait_ready(pid)
