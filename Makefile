@@ -18,7 +18,7 @@ RUNTIME := $(VENV)/.runtime
 DEV := $(VENV)/.dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs bench lock clean
+.PHONY: help demo test retest check docs bench lock clean
 .DELETE_ON_ERROR:
 
 help:  ## say what there is
@@ -30,8 +30,13 @@ demo: $(RUNTIME)  ## a fleet on this machine, a failure, and its recovery
 
 # Exit status 5 is "no test was selected", which ARGS='-k ...' makes of one half or the other.
 test: $(DEV)  ## every test: in parallel, then those with real engines one by one
-	$(BIN)/python -m pytest tests $(SERIAL:%=--ignore=%) -n $(JOBS) --maxprocesses=$(MAX_JOBS) $(ARGS) || [ $$? -eq 5 ]
-	$(if $(SERIAL),$(BIN)/python -m pytest $(SERIAL) -n 0 $(ARGS) || [ $$? -eq 5 ])
+	@status=0; \
+	$(BIN)/python -m pytest tests $(SERIAL:%=--ignore=%) -n $(JOBS) --maxprocesses=$(MAX_JOBS) $(ARGS) || [ $$? -eq 5 ] || status=1; \
+	$(if $(SERIAL),$(BIN)/python -m pytest $(SERIAL) -n 0 $(ARGS) || [ $$? -eq 5 ] || status=1;) \
+	exit $$status
+
+retest: $(DEV)  ## what failed in the last `make test`, one by one
+	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none -n 0 $(ARGS) || [ $$? -eq 5 ]
 
 check: $(DEV)  ## the whole gate without the tests, in under a minute
 	$(BIN)/ruff check .
