@@ -119,6 +119,8 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> tuple[ControlPlan
     provider = _provider(settings)
     stack.push_async_callback(provider.close)
     ground = await provider.ground()
+    if ground.why_not:
+        log.warning("servers are addresses in %s, not namespaces: %s", ground.subnet, ground.why_not)
     store = await _store(settings, user)
     stack.push_async_callback(store.close)
     await store.migrate()

@@ -141,10 +141,12 @@ class Rig:
 
     def _own_servers(self) -> list[int]:
         """Its nats-server and its PostgreSQL: what works inside the directory, or names it, and is no server's."""
-        servers = set(procs.working_under(self.path / "servers"))
         watchdog = self._watchdog.pid if self._watchdog is not None else 0
         named = [pid for pid in _all_pids() if _is_nats_of(pid, self.path)]
-        return [pid for pid in {*procs.working_under(self.path), *named} if pid not in servers and pid != watchdog]
+        everything = {*procs.working_under(self.path), *named}
+        # looked at last: an engine's backend that is forked between the two looks must not count as herder's own
+        servers = set(procs.working_under(self.path / "servers"))
+        return [pid for pid in everything if pid not in servers and pid != watchdog]
 
     # --- asking it ------------------------------------------------------------------------------------------------
 
@@ -446,7 +448,7 @@ def watch(directory: Path, settings: Mapping[str, str], *, keep: bool) -> None:
     for _ in range(3):  # what is started while it is torn down is met by the next try
         try:
             clear(directory, settings, keep=keep)
-        except (HerderError, OSError, procs.StillThere):
+        except Exception:  # noqa: BLE001  whatever it is, what runs must end
             time.sleep(1.0)
         else:
             return
