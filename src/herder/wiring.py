@@ -23,16 +23,16 @@ from herder.drivers.postgres import spares
 from herder.drivers.postgres.probe import probe as probe_postgres
 from herder.drivers.processes import Account
 from herder.drivers.valkey.probe import probe as probe_valkey
-from herder.model.errors import Environment, HerderError
+from herder.model.errors import Environment, HerderError, Refused, Unreachable
 from herder.ports.driver import Probe
 from herder.ports.provider import Ground
 from herder.providers.local import LocalProvider
 from herder.settings import Resolved
 from herder.stores.postgres.own import OwnPostgres
 from herder.stores.postgres.store import PostgresStore
-from herder.wire.credentials import new_keys
+from herder.wire.credentials import Authority, new_keys
 from herder.wire.nats import NatsWire
-from herder.wire.own import OwnNats
+from herder.wire.own import OwnNats, trust
 
 log = logging.getLogger("herder")
 
@@ -132,7 +132,10 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> tuple[ControlPlan
         nats_url = await own_nats.ensure()
     wire = NatsWire(nats_url, keys)
     stack.push_async_callback(wire.close)
-    await wire.connect()
+    if own_nats is None:
+        await _connect_to_theirs(wire, directory, keys)
+    else:
+        await wire.connect()
     await wire.serve_joins(store.use_join_token)
     await provider.recover()
 
@@ -167,6 +170,25 @@ async def _keep_spares(settings: Settings, plane: ControlPlane) -> None:
 SPARES = 2
 SPARES_PAUSE_S = 2.0
 """40 MB of disk each. Looked at every two seconds: a burst of creates falls back to copying."""
+
+
+async def _connect_to_theirs(wire: NatsWire, directory: Path, keys: str) -> None:
+    """A NATS that is not ours must be told to trust us: what it needs is written down, and said when it lets us not in."""
+    needed = directory / "nats-trust.conf"
+    needed.write_text(trust(Authority(keys)), encoding="ascii")
+    try:
+        await wire.connect()
+    except Unreachable as error:
+        raise Unreachable(
+            f"NATS at {wire.url}: {error.message}",
+            f"does it run, and does its configuration `include` what stands in {needed}? (public statements, no secret)",
+        ) from error
+    if not wire.guarded:
+        raise Refused(
+            f"NATS at {wire.url} lets everybody in, so any agent could speak for any server",
+            f"`include` what stands in {needed} in its configuration (public statements, no secret)",
+        )
+
 
 _TUNED = (
     "pulse_interval_s", "silence_floor_s", "silence_ceiling_s", "probe_timeout_s", "failovers_per_hour", "lease_s",

@@ -72,6 +72,12 @@ class NatsWire:
         self._link.open()
         await self._link.connected(timeout_s)
 
+    @property
+    def guarded(self) -> bool:
+        """Does the server ask who connects? One that lets everybody in lets an agent speak for others."""
+        client = self._link.client
+        return client is not None and bool(client._server_info.get("auth_required"))  # noqa: SLF001  it has no public name
+
     async def subscribe_pulses(self, on_pulse: Callable[[Pulse, bytes], None]) -> None:
         """Frames whose server is not the subject's are counted and dropped: the subject is what NATS has checked."""
 

@@ -36,6 +36,9 @@ max_connections: 65536
 ping_interval: "2s"
 ping_max: 2
 write_deadline: "2s"
+"""
+
+_TRUST = """\
 operator: "{operator}"
 system_account: "{system}"
 resolver: MEMORY
@@ -44,6 +47,17 @@ resolver_preload: {{
   {system}: "{system_jwt}"
 }}
 """
+
+
+def trust(authority: Authority) -> str:
+    """The part of a nats-server's configuration that makes it trust this herder; public statements, no secret."""
+    return _TRUST.format(
+        operator=authority.operator_jwt(),
+        account=authority.account,
+        account_jwt=authority.account_jwt(),
+        system=authority.system,
+        system_jwt=authority.system_jwt(),
+    )
 
 
 class OwnNats:
@@ -116,17 +130,8 @@ class OwnNats:
             _write(port, str(_free_port(self._host)))
 
     def _write_config(self) -> bool:
-        authority = self._authority
-        text = _CONFIG.format(
-            host=self._host,
-            port=self._remembered_port(),
-            directory=self._directory,
-            max_payload=FRAME_MAX,
-            operator=authority.operator_jwt(),
-            account=authority.account,
-            account_jwt=authority.account_jwt(),
-            system=authority.system,
-            system_jwt=authority.system_jwt(),
+        text = trust(self._authority) + _CONFIG.format(
+            host=self._host, port=self._remembered_port(), directory=self._directory, max_payload=FRAME_MAX
         )
         with contextlib.suppress(FileNotFoundError):
             if self._config.read_text() == text:
