@@ -20,6 +20,7 @@ pytestmark = pytest.mark.slow
 OWNER = """
 import json, signal, sys
 from herder.lab.rig import Rig
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 with Rig() as rig:
     made = rig.create("valkey", "short-lived", "dev")
     print(json.dumps([str(rig.path), made["url"]]), flush=True)
