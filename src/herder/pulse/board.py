@@ -99,10 +99,14 @@ class Board:
         rhythm = track.rhythm if track else first_rhythm(self.interval_s)
         return rhythm.patience_s(self.limits)
 
+    def member(self, server: str, member: str) -> MemberTrack | None:
+        """What was last heard of a member, None when nothing was."""
+        track = self.servers.get(server)
+        return track.members.get(member) if track else None
+
     def reading(self, server: str, member: str) -> Reading | None:
         """The last reading of a member, however old."""
-        track = self.servers.get(server)
-        found = track.members.get(member) if track else None
+        found = self.member(server, member)
         return found.pulse.reading if found else None
 
     def hold(self, seconds: float) -> None:

@@ -171,8 +171,7 @@ def _estimated_loss(hands: Hands, work: Machine, elected: Elected) -> tuple[Loss
     it is taken to have written at the rate it wrote before.
     """
     old = hands.get(work.data["old_primary"])
-    server = hands.board.servers.get(hands.server_of(old).name)
-    track = server.members.get(old.name) if server else None
+    track = hands.track(old)
     lag_s = hands.stream_lag_s(old, hands.get(elected.candidate))
     if track is None or track.pulse.reading.position is None:
         return loss(None, elected.position, lag_s), 0.0

@@ -17,7 +17,7 @@ from herder.ports.clock import Clock
 from herder.ports.driver import MemberSpec, Position, Reading, Source, SyncSet
 from herder.ports.provider import Launch, Provider
 from herder.ports.wire import Job, JobReply, JobStatus, Wire
-from herder.pulse.board import Board
+from herder.pulse.board import Board, MemberTrack
 
 ANSWER_S = 5.0
 """An agent answers 'running' after this long at the latest, so silence past it (and a little) means unreachable."""
@@ -78,13 +78,13 @@ class Hands:
         """The last reading that its agent published."""
         return self.board.reading(self.server_of(member).name, member.name)
 
+    def track(self, member: Machine) -> MemberTrack | None:
+        """What was last heard of a member, and when."""
+        return self.board.member(self.server_of(member).name, member.name)
+
     def stream_lag_s(self, primary: Machine, standby: Machine) -> float:
         """Seconds by which the standby's stream was lost before the primary was last seen alive; inf when unknown."""
-        tracks = []
-        for member in (primary, standby):
-            server = self.board.servers.get(self.server_of(member).name)
-            tracks.append(server.members.get(member.name) if server else None)
-        leads, follows = tracks
+        leads, follows = self.track(primary), self.track(standby)
         if leads is None or follows is None or follows.pulse.reading.upstream is None:
             return float("inf")
         return max(leads.alive_at - follows.upstream_at, 0.0)

@@ -15,6 +15,8 @@ from herder.remedies.hands import Hands, JobFailed, JobRefused
 PLACE_S = 50.0
 CATCH_UP_S = 300.0
 CLOSE_BYTES = 16 * 1024**2
+"""A standby within one WAL segment is caught up: what is left is sent in a moment (a drain, a commit)."""
+
 ENROL_TRIES = 3
 
 

@@ -14,9 +14,7 @@ from herder.ports.driver import Position
 from herder.remedies.election import pledges_needed
 from herder.remedies.failover import Promoted, lead
 from herder.remedies.hands import Hands, JobFailed, JobRefused, ask_each
-
-CLOSE_BYTES = 16 * 1024**2
-"""A standby within one WAL segment is caught up: the drain sends it the rest."""
+from herder.remedies.rebuild import CLOSE_BYTES
 
 MOVE_TIMEOUT_MS = 5000
 

@@ -60,8 +60,7 @@ async def _look(hands: Hands, member: Machine) -> Looks:
     now = hands.clock.monotonic()
     ages: dict[str, float] = {}
     for witness in witnesses:
-        track = hands.board.servers.get(hands.server_of(witness).name)
-        heard = track.members.get(witness.name) if track else None
+        heard = hands.track(witness)
         if heard is not None and heard.pulse.reading.upstream and heard.pulse.reading.upstream_age_s is not None:
             ages[witness.name] = heard.pulse.reading.upstream_age_s + (now - heard.heard_at)
     provider = answers[1] if isinstance(answers[1], bool) else None
