@@ -1,0 +1,171 @@
+"""Virtual time: an asyncio loop whose clock jumps to the next thing that is due, so that an hour takes a moment.
+
+Everything that the control plane waits for is then a matter of the seed: the same seed runs the same steps in the same
+order. Nothing in a simulation may wait for a real thread or socket through this loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import random
+import selectors
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+_T = TypeVar("_T")
+
+START_MS = 1_488_301_200_000
+"""2017-02-28 17:00:00 UTC: 37 minutes before the removal that this project remembers."""
+
+RESOLUTION_S = 1e-9
+
+
+class Deadlock(RuntimeError):
+    """Nothing is scheduled, nothing is ready, and what was asked for has not ended: it waits for something impossible."""
+
+
+class _Jump(selectors.SelectSelector):
+    """Stands where the loop would wait for sockets: instead of waiting it lets the time pass at once.
+
+    The loop's own self-pipe may be registered; it is never looked at.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now_s = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """Pass `timeout` seconds. None: there is nothing that anything could wait for."""
+        if timeout is None:
+            raise Deadlock("nothing is scheduled and the simulation has not ended")
+        if timeout > 0:
+            self.now_s += timeout
+        return []
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop in virtual time; `time()` begins at 0."""
+
+    def __init__(self) -> None:
+        self._jump = _Jump()
+        super().__init__(self._jump)
+        self._clock_resolution = RESOLUTION_S
+        self.set_exception_handler(_crash)
+        self.crashed: list[dict[str, Any]] = []
+
+    def time(self) -> float:
+        """Virtual seconds."""
+        return self._jump.now_s
+
+
+def _crash(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """A callback that raised is a bug of the simulation or of what it runs: it is kept and told at the end."""
+    if isinstance(loop, VirtualLoop):
+        loop.crashed.append(context)
+
+
+class SimRandom:
+    """ports.clock.Random from a seed; streams of different names are independent of each other."""
+
+    def __init__(self, seed: int, name: str = "") -> None:
+        self._seed = seed
+        self._name = name
+        self.draw = random.Random(f"{seed}/{name}")
+
+    def stream(self, name: str) -> SimRandom:
+        """Another stream of the same seed: drawing from one does not shift the others."""
+        return SimRandom(self._seed, f"{self._name}/{name}")
+
+    def token(self, nbytes: int) -> str:
+        """See the port."""
+        return base64.urlsafe_b64encode(self.draw.randbytes(nbytes)).rstrip(b"=").decode()
+
+    def jitter(self, ceiling_s: float) -> float:
+        """See the port."""
+        return self.draw.random() * ceiling_s
+
+
+class SimClock:
+    """ports.clock.Clock over the running loop. `jump` moves the wall clock, which may lie; monotonic time never does.
+
+    gate: awaited after each sleep; a process that was stopped goes on only when it is let.
+    """
+
+    def __init__(self, start_ms: int = START_MS, gate: Callable[[], Awaitable[None]] | None = None) -> None:
+        self._start_ms = start_ms
+        self._gate = gate
+        self._offset_ms = 0
+
+    def now_ms(self) -> int:
+        """See the port."""
+        return self._start_ms + self._offset_ms + round(self.monotonic() * 1000)
+
+    def monotonic(self) -> float:
+        """See the port."""
+        return asyncio.get_running_loop().time()
+
+    async def sleep(self, seconds: float) -> None:
+        """See the port."""
+        await asyncio.sleep(max(seconds, 0.0))
+        if self._gate is not None:
+            await self._gate()
+
+    def jump(self, seconds: float) -> None:
+        """The wall clock is set: forward or backward."""
+        self._offset_ms += round(seconds * 1000)
+
+
+class HostClock:
+    """A host's own clock: begins anywhere, runs fast or slow (`rate` of its seconds in a true one), may jump."""
+
+    def __init__(self, offset_s: float = 0.0, rate: float = 1.0) -> None:
+        self.offset_s = offset_s
+        self.rate = rate
+
+    def read(self, true_s: float) -> float:
+        """What it shows at a true time."""
+        return self.offset_s + self.rate * true_s
+
+    def true_span(self, seconds: float) -> float:
+        """True seconds in which it counts `seconds`."""
+        return seconds / self.rate
+
+    def jump(self, seconds: float) -> None:
+        """It is set."""
+        self.offset_s += seconds
+
+    def drift(self, rate: float, true_s: float) -> None:
+        """From now on it runs at `rate`; what it shows now does not move."""
+        self.offset_s += (self.rate - rate) * true_s
+        self.rate = rate
+
+
+def run(main: Callable[[], Awaitable[_T]]) -> _T:
+    """Run `main()` in a virtual loop to its end. Raises Deadlock, and whatever `main` or a callback raised."""
+    loop = VirtualLoop()
+    try:
+        asyncio.set_event_loop(loop)
+        result = loop.run_until_complete(_as_coroutine(main))
+        _cancel_rest(loop)
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
+    for context in loop.crashed:
+        error = context.get("exception")
+        if isinstance(error, BaseException) and not isinstance(error, asyncio.CancelledError):
+            raise error
+    return result
+
+
+async def _as_coroutine(main: Callable[[], Awaitable[_T]]) -> _T:
+    return await main()
+
+
+def _cancel_rest(loop: VirtualLoop) -> None:
+    """What was still waiting ends; nothing of it is part of the result."""
+    rest = asyncio.all_tasks(loop)
+    for task in rest:
+        task.cancel()
+    if rest:
+        loop.run_until_complete(asyncio.gather(*rest, return_exceptions=True))

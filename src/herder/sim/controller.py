@@ -1,0 +1,126 @@
+"""One controller process in the simulator: the production control plane over adapters that can be stopped or killed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
+
+from herder.assembly import ControlPlane, Parts
+from herder.model.errors import HerderError
+from herder.ports.store import Store
+from herder.sim.clock import SimClock
+from herder.sim.provider import SimProvider
+from herder.sim.store import SimStore
+from herder.sim.wire import SimWire
+
+if TYPE_CHECKING:
+    from herder.sim.world import World
+
+RETRY_S = 1.0
+
+
+class Controller:
+    """A process's life. dead: nothing of it reaches the world any more, whatever its tasks still do while they end."""
+
+    def __init__(self, world: World, name: str, owner: str, **tuned: Any) -> None:
+        self.world = world
+        self.name = name
+        self.owner = owner
+        self.dead = False
+        self.clock = SimClock(world.start_ms, self.gate)
+        self.wire = SimWire(world, self)
+        self._thaw: asyncio.Event | None = None
+        self._queued: list[Callable[[], None]] = []
+        self._tuned = tuned
+        self.plane: ControlPlane | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.ready = asyncio.Event()
+
+    def begin(self) -> None:
+        """Start the process: it takes the shard as soon as it may, and is started again when it ends."""
+        self.task = asyncio.get_running_loop().create_task(self._live())
+
+    async def _live(self) -> None:
+        while True:
+            plane = self._build()
+            try:
+                await plane.open()
+            except HerderError:
+                await self.clock.sleep(RETRY_S)
+                continue
+            self.plane = plane
+            self.ready.set()
+            try:
+                await plane.run()
+            except* HerderError as group:
+                self.world.note(f"{self.name} ended: {group.exceptions[0]}")
+            except* RuntimeError as group:
+                self.world.note(f"{self.name} ended: {group.exceptions[0]}")
+            self.ready.clear()
+            self.plane = None
+            self.wire = SimWire(self.world, self)
+            await self.clock.sleep(RETRY_S)
+
+    def _build(self) -> ControlPlane:
+        world = self.world
+
+        async def mint_join(server: str, incarnation: int) -> str:
+            await self.gate()
+            return f"join-{server}-{incarnation}"
+
+        async def probe(engine: str, address: str, port: int, timeout_s: float) -> str:
+            await self.gate()
+            saw = await world.probe_from(self.name, address, port, timeout_s)
+            await self.gate()
+            return saw
+
+        parts = Parts(
+            store=cast("Store", SimStore(world.store, world, self)), wire=self.wire, provider=SimProvider(world, self),
+            clock=self.clock, chance=world.chance.stream(f"{self.name}/{world.lives}"), probe=probe, mint_join=mint_join,
+            nats_url="nats://sim", engine_user="nobody", subnet_prefix="10.77.3.",
+            agent_settings={"pulse_interval_s": str(world.pulse_interval_s)}, settings=[],
+            pulse_interval_s=world.pulse_interval_s, **self._tuned,
+        )  # fmt: skip
+        world.lives += 1
+        return ControlPlane(parts, self.owner)
+
+    # --- being stopped and killed
+
+    async def gate(self) -> None:
+        """Pass when the process runs; a stopped one goes on later, a dead one never."""
+        while self._thaw is not None:
+            await self._thaw.wait()
+        if self.dead:
+            await asyncio.get_running_loop().create_future()
+
+    def when_awake(self, act: Callable[[], Any]) -> None:
+        """Now, or when it goes on; never when it is dead."""
+        if self.dead:
+            return
+        if self._thaw is not None:
+            self._queued.append(act)
+        else:
+            act()
+
+    def freeze(self) -> None:
+        """SIGSTOP. Timers of its own event loop that do not pass a port are not held up; all that it does is."""
+        if not self.dead and self._thaw is None:
+            self._thaw = asyncio.Event()
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        if self._thaw is None:
+            return
+        thaw, self._thaw = self._thaw, None
+        thaw.set()
+        queued, self._queued = self._queued, []
+        for act in () if self.dead else queued:
+            act()
+
+    def kill(self) -> None:
+        """As kill -9 does."""
+        self.dead = True
+        self.thaw()
+        if self.task is not None:
+            self.task.cancel()

@@ -1,0 +1,107 @@
+"""Stores for simulations: one that a controller reaches over the modelled world, and a real one at a virtual pace."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from herder.model.errors import Unreachable
+from herder.ports.store import Batch, CommitUnknown, Store
+
+if TYPE_CHECKING:
+    from herder.sim.controller import Controller
+    from herder.sim.world import World
+
+STORE = "store"
+ANSWER_S = 2.0
+
+
+class SimStore:
+    """A store as one controller reaches it: it takes time, may be cut off, and a commit's answer may be lost.
+
+    Whatever it has no method for goes to the store itself in the same manner.
+    """
+
+    def __init__(self, inner: Any, world: World, controller: Controller) -> None:
+        self._inner = inner
+        self._world = world
+        self._controller = controller
+
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
+        method = getattr(self._inner, name)
+
+        async def call(*args: Any, **named: Any) -> Any:
+            await self._reach()
+            return await method(*args, **named)
+
+        return call
+
+    async def _reach(self) -> None:
+        await self._controller.gate()
+        if not self._world.network.between(self._controller.name, STORE):
+            await asyncio.sleep(ANSWER_S)
+            await self._controller.gate()
+            raise Unreachable("the store does not answer")
+
+    async def append(self, batch: Batch) -> None:
+        """See the port. A connection that is cut on the way back leaves it unknown; a crash leaves it done or not."""
+        await self._reach()
+        half_s = self._world.takes("commit") / 2
+        await asyncio.sleep(half_s)
+        await self._reach()
+        await self._inner.append(batch)
+        await asyncio.sleep(half_s)
+        await self._controller.gate()
+        if not self._world.network.between(self._controller.name, STORE):
+            raise CommitUnknown("the connection broke around the commit")
+
+
+class PacedStore:
+    """A real store in a thread with a loop of its own, at a fixed virtual pace.
+
+    `append` hands the batch over, lets `latency_s` of virtual time pass, then really waits for the thread: the real I/O
+    goes on while the simulation computes, and still the order of events does not depend on how long it took. Everything
+    else is waited for at once. make: makes the store inside its loop.
+    """
+
+    def __init__(self, make: Callable[[], Awaitable[Store]], latency_s: float = 0.0006) -> None:
+        self._latency_s = latency_s
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="paced store", daemon=True)
+        self._thread.start()
+        self._inner: Any = self._wait(_made(make))
+        self.appends = 0
+
+    def _begin(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def _wait(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return self._begin(work).result()
+
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
+        method = getattr(self._inner, name)
+
+        async def call(*args: Any, **named: Any) -> Any:
+            return self._wait(method(*args, **named))
+
+        return call
+
+    async def append(self, batch: Batch) -> None:
+        """See the port."""
+        self.appends += 1
+        begun = self._begin(self._inner.append(batch))
+        await asyncio.sleep(self._latency_s)
+        begun.result()
+
+    async def close(self) -> None:
+        """Close the store and end its thread."""
+        self._wait(self._inner.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+async def _made(make: Callable[[], Awaitable[Store]]) -> Store:
+    return await make()

@@ -1,0 +1,110 @@
+"""The controller's side of the wire in the simulator: frames and jobs pass the real codec and the modelled network."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from herder.model.errors import Unreachable
+from herder.ports.wire import Job, JobReply, JobStatus, Pulse
+from herder.sim.host import Host
+from herder.wire.frame import FrameError, decode_job, decode_pulse, decode_reply, encode
+
+if TYPE_CHECKING:
+    from herder.sim.controller import Controller
+    from herder.sim.world import World
+
+NATS = "nats"
+
+
+class SimWire:
+    """ports.wire.Wire of one controller."""
+
+    def __init__(self, world: World, controller: Controller) -> None:
+        self._world = world
+        self._controller = controller
+        self._on_pulse: list[Callable[[Pulse, bytes], None]] = []
+        self._on_gone: list[Callable[[str], None]] = []
+        self.refused: dict[str, int] = {}
+
+    async def subscribe_pulses(self, on_pulse: Callable[[Pulse, bytes], None]) -> None:
+        """See the port."""
+        self._on_pulse.append(on_pulse)
+
+    async def subscribe_disconnects(self, on_gone: Callable[[str], None]) -> None:
+        """See the port."""
+        self._on_gone.append(on_gone)
+
+    def take(self, server: str, data: bytes) -> None:
+        """A frame has come; a stopped controller reads it when it goes on, a dead one never."""
+        self._controller.when_awake(lambda: self._take(server, data))
+
+    def _take(self, server: str, data: bytes) -> None:
+        try:
+            pulse = decode_pulse(data)
+        except FrameError as error:
+            self.refused[error.fault] = self.refused.get(error.fault, 0) + 1
+            return
+        if pulse.server != server:
+            self.refused["impostor"] = self.refused.get("impostor", 0) + 1
+            return
+        for tell in self._on_pulse:
+            tell(pulse, data)
+
+    def gone(self, server: str) -> None:
+        """NATS says that an agent's connection closed."""
+        self._controller.when_awake(lambda: [tell(server) for tell in self._on_gone])
+
+    async def ask(self, job: Job, timeout_s: float) -> JobReply:
+        """See the port."""
+        await self._controller.gate()
+        world, node = self._world, self._controller.name
+        answer: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
+
+        def come(data: bytes | None) -> None:
+            if not answer.done():
+                answer.set_result(data)
+
+        if not world.listens(job.server):
+            world.network.send((node, NATS, node), come, None)
+        else:
+            world.network.send((node, NATS, job.server), world.deliver, job.server, encode(job), node, come)
+        try:
+            async with asyncio.timeout(timeout_s):
+                data = await answer
+        except TimeoutError:
+            await self._controller.gate()
+            raise Unreachable(f"the agent of server {job.server} did not answer within {timeout_s:g} s") from None
+        await self._controller.gate()
+        if data is None:
+            raise Unreachable(f"the agent of server {job.server} did not answer: nobody listens")
+        return decode_reply(data)
+
+    async def echo(self, timeout_s: float) -> bool:
+        """See the port."""
+        node = self._controller.name
+        fate = self._world.network.fate(node, NATS, node)
+        await asyncio.sleep(min(fate[0], timeout_s) if fate else timeout_s)
+        await self._controller.gate()
+        return bool(fate) and fate[0] < timeout_s
+
+    async def close(self) -> None:
+        """See the port."""
+        self._on_pulse.clear()
+        self._on_gone.clear()
+
+
+async def answer_job(world: World, host: Host, data: bytes, node: str, come: Callable[[bytes], None]) -> None:
+    """The agent's side of a job: whoever asked may have stopped waiting, the job goes on all the same."""
+    job = decode_job(data)
+    agent = host.agent
+    if agent is None:
+        return
+    try:
+        reply = await agent.handle(job)
+    except Exception as error:  # noqa: BLE001  a bug in an agent is an answer, as over NATS
+        world.bugs.append(f"{job.name} of {job.member}: {type(error).__name__}: {error}")
+        reply = JobReply(intent=job.intent, status=JobStatus.FAILED, error=f"{type(error).__name__}: {error}")
+    if not agent.dead:
+        world.network.send((host.name, NATS, node), come, encode(reply))

@@ -1,0 +1,193 @@
+"""The production control plane over the simulated world: provisioned by it, broken, and brought back by it."""
+
+import asyncio
+
+import pytest
+
+from herder.sim.clock import SimRandom, run
+from herder.sim.faults import Faults
+from herder.sim.small import trace_hash, unwell
+from herder.sim.world import World
+
+PLANS = {"gold": "premium", "silver": "standard", "bronze": "dev"}
+
+
+class Fleet:
+    """One service of each plan, and what tests ask of them."""
+
+    def __init__(self, seed, **tuned):
+        self.seed, self.tuned = seed, tuned
+
+    async def open(self):
+        self.world = World(self.seed)
+        self.faults = Faults(self.world, SimRandom(self.seed, "faults"))
+        self.controller = await self.world.controller(**self.tuned)
+        for name, plan in PLANS.items():
+            await self.plane.control.create_service(engine="postgres", name=name, plan=plan)
+        for name in PLANS:
+            await self.well(name, 60)
+        await asyncio.sleep(5)
+        return self
+
+    @property
+    def plane(self):
+        return self.world.active.plane
+
+    @property
+    def committed(self):
+        return self.plane.loop.world
+
+    async def well(self, name, within_s):
+        await self.plane.control.wait(name, "available", within_s)
+
+    async def until(self, ready, within_s):
+        async with asyncio.timeout(within_s):
+            while not ready():
+                await asyncio.sleep(0.1)
+
+    async def all_well(self, within_s):
+        await self.until(lambda: self.world.active and not unwell(self.committed, paged_is_well=False), within_s)
+
+    def state(self, name):
+        return self.committed.named("service", name).state
+
+    def primary(self, name):
+        return self.committed.get(self.committed.named("service", name).data["primary"])
+
+    def host(self, name):
+        primary = self.primary(name)
+        return self.world.host(self.committed.get(primary.data["server"]).name)
+
+    def lost(self, name):
+        cluster = self.world.cluster(name)
+        engine = cluster.engines[self.primary(name).name]
+        return cluster.confirmed.lost(engine.branch, engine.lsn)
+
+    def doubled(self, name):
+        self.world.reckon()
+        return self.world.cluster(name).tally.doubled
+
+    def done(self, kind):
+        return sum(machine.state == "done" for machine in self.committed.of_kind(kind))
+
+
+def story(play, seed=1, **tuned):
+    """Play it in a fleet that is well; returns what the play returns."""
+
+    async def main():
+        fleet = await Fleet(seed, **tuned).open()
+        result = await play(fleet)
+        await fleet.world.close()
+        return result
+
+    return run(main)
+
+
+@pytest.mark.parametrize("name", ["gold", "silver"])
+def test_the_host_of_a_primary_dies_and_another_member_leads(name):
+    async def play(fleet):
+        old = fleet.primary(name).name
+        fleet.faults.kill_host(fleet.host(name))
+        await fleet.until(lambda: fleet.state(name) != "available", 10)
+        await fleet.well(name, 20)
+        assert fleet.primary(name).name != old
+        await fleet.all_well(120)
+        assert fleet.done("failover") == 1
+        assert fleet.doubled(name) == []
+        return fleet.lost(name)
+
+    lost = story(play)
+    assert lost == 0 if name == "gold" else lost < 100
+
+
+def test_a_killed_engine_of_a_dev_service_is_started_again():
+    async def play(fleet):
+        fleet.faults.kill_engine(fleet.host("bronze"))
+        await fleet.until(lambda: fleet.done("restart") == 1, 10)
+        await fleet.well("bronze", 10)
+        return fleet.lost("bronze")
+
+    assert story(play) == 0
+
+
+def test_a_short_freeze_moves_nothing():
+    async def play(fleet):
+        fleet.faults.freeze_host(fleet.host("silver"), 0.8)
+        await asyncio.sleep(30)
+        return fleet.done("failover"), fleet.state("silver")
+
+    assert story(play) == (0, "available")
+
+
+@pytest.mark.parametrize("name", ["gold", "silver"])
+def test_a_frozen_primary_that_thaws_after_its_failover_confirms_nothing(name):
+    async def play(fleet):
+        old = fleet.host(name)
+        fleet.faults.freeze_host(old, 40)
+        await fleet.until(lambda: fleet.done("failover") == 1, 30)
+        await asyncio.sleep(60)
+        await fleet.all_well(120)
+        assert fleet.lost(name) < 100
+        return fleet.doubled(name)
+
+    assert story(play) == []
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_controller_is_killed_in_mid_failover_and_goes_on_with_it(seed):
+    async def play(fleet):
+        fleet.faults.kill_host(fleet.host("gold"))
+        await fleet.until(lambda: any(m.live for m in fleet.committed.of_kind("failover")), 10)
+        fleet.faults.crash_controller(5.0)
+        await asyncio.sleep(6)
+        await fleet.all_well(120)
+        return fleet.done("failover"), fleet.lost("gold"), fleet.doubled("gold")
+
+    assert story(play, seed) == (1, 0, [])
+
+
+def test_nats_gone_for_a_minute_is_us_and_nobody_is_judged():
+    async def play(fleet):
+        fleet.faults.nats_down(60)
+        await asyncio.sleep(90)
+        return fleet.done("failover"), fleet.done("restart"), unwell(fleet.committed, paged_is_well=False)
+
+    assert story(play) == (0, 0, [])
+
+
+def test_a_second_controller_takes_over_when_the_first_stays_dead():
+    async def play(fleet):
+        fleet.world.add_controller("controller-b")
+        fleet.world.crash_controller("controller-a", 600)
+        await fleet.until(lambda: fleet.world.active is not None, 60)
+        assert fleet.world.active.name == "controller-b"
+        fleet.faults.kill_host(fleet.host("gold"))
+        await fleet.until(lambda: fleet.done("failover") == 1, 60)
+        await fleet.all_well(120)
+        return fleet.lost("gold")
+
+    assert story(play) == 0
+
+
+def test_without_fencing_a_standard_service_fails_over_when_its_lease_has_run_out():
+    async def play(fleet):
+        fleet.world.mood.can_fence = False
+        await asyncio.sleep(5)  # the lease begins
+        assert fleet.primary("silver").data["leased"]
+        host = fleet.host("silver").name
+        fleet.faults.cut(host, "*", 120)
+        await fleet.until(lambda: fleet.done("failover") == 1, 60)
+        await asyncio.sleep(20)
+        return fleet.doubled("silver")
+
+    assert story(play, on_isolation="stop") == []
+
+
+def test_the_same_seed_is_the_same_story():
+    async def play(fleet):
+        fleet.faults.kill_host(fleet.host("gold"))
+        await fleet.all_well(120)
+        return trace_hash(fleet.plane)
+
+    assert story(play, 4) == story(play, 4)
+    assert story(play, 4) != story(play, 5)
