@@ -72,6 +72,28 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     history: tuple[HistoryRow, ...] = ()
 
 
+class PlaybookRuns(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of the playbooks of one kind that began in a period, exercises apart.
+
+    exercised: begun as an exercise, or while one of its service was under way. abandoned: it gave way. needed_person: it
+    ended `paged`, or a page was raised with one of its moves. Times in ms from its first move to its last, of those that
+    ended well; percentiles interpolate; None when there are none.
+    """
+
+    kind: str
+    exercised: bool
+    began: int
+    running: int
+    done: int
+    abandoned: int
+    failed: int
+    paged: int
+    needed_person: int
+    p50_ms: float | None = None
+    p90_ms: float | None = None
+    max_ms: float | None = None
+
+
 class Collision(Exception):
     """(shard, seq) is there already: another controller owns the shard now. Stop that shard."""
 
@@ -136,6 +158,9 @@ class Store(Protocol):
 
     async def history(self, *, service: str = "", kind: str = "", limit: int = 200) -> list[HistoryRow]:
         """Newest `limit` rows that match, oldest first. service '' = all."""
+
+    async def playbook_runs(self, since_ms: int) -> list[PlaybookRuns]:
+        """Playbooks that began at or after `since_ms`, counted by kind and by whether they were exercised, in that order."""
 
     async def claims(self, kind: str) -> list[Claim]:
         """All claims of one kind."""

@@ -7,10 +7,31 @@ from typing import Any
 
 import msgspec
 
+from herder.machines.registry import TABLES
 from herder.ports.store import Batch, Claim, ClaimTaken, HistoryRow, StoredRecord, UnitRow
 
 HASH_BYTES = 32
 """sha-256."""
+
+
+PLAYBOOK_KINDS = tuple(table.kind for table in TABLES if not table.unit and "done" in table.by_name)
+"""What is counted as a playbook: it is done, or it ends otherwise."""
+
+ENDS = ("done", "abandoned", "failed", "paged")
+"""The final states of playbooks."""
+
+EXERCISER = "exercise"
+"""The actor of a playbook that is an exercise."""
+
+
+def percentile(ordered: Sequence[int], share: float) -> float | None:
+    """As PostgreSQL's percentile_cont: between two values in a line. None of none."""
+    if not ordered:
+        return None
+    at = share * (len(ordered) - 1)
+    below = int(at)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (ordered[above] - ordered[below]) * (at - below)
 
 
 def check_record(record: StoredRecord) -> None:

@@ -13,10 +13,12 @@ from herder.ports.store import (
     Collision,
     HistoryRow,
     LeaseHeld,
+    PlaybookRuns,
     StoredRecord,
     UnitRow,
 )
 from herder.stores import rows
+from herder.stores.memory import runs
 
 SCHEMA_VERSION = 2
 """As the PostgreSQL store numbers it; there is nothing to migrate here."""
@@ -170,6 +172,10 @@ class MemoryStore:
         ]
         found.sort(key=lambda item: item[0])
         return [row for _, row in found[max(0, len(found) - limit) :]]
+
+    async def playbook_runs(self, since_ms: int) -> list[PlaybookRuns]:
+        kept = sorted(self._shards.items())
+        return runs.playbook_runs(((shard, row) for shard, at in kept for _, row in sorted(at.history.items())), since_ms)
 
     async def claims(self, kind: str) -> list[Claim]:
         return [Claim(*key, machine) for key, machine in sorted(self._claims.items()) if key[0] == kind]

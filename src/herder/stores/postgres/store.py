@@ -16,6 +16,7 @@ from herder.ports.store import (
     CommitUnknown,
     HistoryRow,
     LeaseHeld,
+    PlaybookRuns,
     StoredRecord,
     UnitRow,
 )
@@ -176,6 +177,10 @@ class PostgresStore:
         if service:
             return [HistoryRow(**row) for row in await self._fetch("history_of_service", kind, limit, service)]
         return [HistoryRow(**row) for row in await self._fetch("history", kind, limit)]
+
+    async def playbook_runs(self, since_ms: int) -> list[PlaybookRuns]:
+        found = await self._fetch("playbook_runs", since_ms, rows.PLAYBOOK_KINDS, rows.ENDS, rows.EXERCISER)
+        return [PlaybookRuns(**row) for row in found]
 
     async def claims(self, kind: str) -> list[Claim]:
         return [Claim(**row) for row in await self._fetch("claims", kind)]
