@@ -1,0 +1,105 @@
+"""Scopes: parts of the fleet that fall together. A scope is a text, 'zone:a', so that people type what the log holds."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from herder.engine.world import Ids, Machine, World
+from herder.machines.registry import BY_KIND
+from herder.model.errors import InvalidInput, NotFound
+from herder.pulse.storm import FLEET
+
+WHERE: dict[str, str] = {"zone": "local", "provider": "local", "version": "", "image": ""}
+"""Fact of a server -> what a server that says nothing has. '' is no scope: it is not known."""
+
+LIVE = ("available", "uncertain", "unavailable", "restart")
+"""Servers in these states are counted: one that is being made or given back cannot fall."""
+
+
+class Machines(Protocol):
+    """A world, or a world as it would be."""
+
+    def get(self, machine: int) -> Machine:
+        """The machine of that id."""
+
+    def find(self, machine: int) -> Machine | None:
+        """The machine of that id, or None."""
+
+
+def scopes_of(server: Machine) -> tuple[str, ...]:
+    """Where a server stands, the fleet first."""
+    said = ((fact, str(server.data.get(fact, default) or "")) for fact, default in WHERE.items())
+    return (FLEET, *(f"{fact}:{value}" for fact, value in said if value))
+
+
+def scopes_of_service(machines: Machines, service: Machine) -> set[str]:
+    """All scopes that any of its servers stands in, and its own."""
+    found = {FLEET, f"service:{service.name}"}
+    for ident in service.data.get("servers", ()):
+        server = machines.find(ident)
+        if server is not None:
+            found.update(scopes_of(server), (f"server:{server.name}",))
+    return found
+
+
+def in_scope(world: World, scopes: Sequence[str]) -> Ids:
+    """Servers in any of these scopes that could fall, ascending."""
+    servers = world.ids_in("server", *LIVE)
+    if FLEET in scopes:
+        return servers
+    chosen = np.zeros(len(servers), bool)
+    for scope in scopes:
+        kind, _, name = scope.partition(":")
+        if kind in WHERE:
+            chosen |= world.fact(servers, kind, WHERE[kind], object) == name
+        else:
+            chosen |= np.isin(servers, _held_by(world, kind, name))
+    return servers[chosen]
+
+
+def _held_by(world: World, kind: str, name: str) -> list[int]:
+    machine = world.named(kind, name) if kind in ("service", "server") else None
+    if machine is None:
+        return []
+    return [int(ident) for ident in machine.data["servers"]] if kind == "service" else [machine.id]
+
+
+def read_scope(world: World, text: str) -> str:
+    """A scope as a person typed it. Raises InvalidInput when it is none, NotFound when nothing stands in it."""
+    kind, colon, name = text.strip().partition(":")
+    if text.strip() == FLEET:
+        return FLEET
+    known = (*WHERE, "service", "server")
+    if kind not in known or not colon or not name:
+        raise InvalidInput(f"'{text}' is no scope", "fleet, or one of " + ", ".join(f"{each}:NAME" for each in known))
+    if not len(in_scope(world, [f"{kind}:{name}"])):
+        raise NotFound(f"no server stands in {kind}:{name}", "see which scopes there are: herder storm")
+    return f"{kind}:{name}"
+
+
+def touches(scopes: Collection[str], frozen: Collection[str]) -> bool:
+    """Do they have one in common?"""
+    return not set(scopes).isdisjoint(frozen)
+
+
+def facts_of(world: World, servers: Ids) -> dict[str, tuple[list[str], Any]]:
+    """Each kind of scope -> (names by code, codes of these servers, shape (n,)); '' has a code too."""
+    found: dict[str, tuple[list[str], Any]] = {}
+    for fact, default in WHERE.items():
+        names: dict[str, int] = {}
+        values = world.fact(servers, fact, default, object).tolist()
+        codes = np.fromiter((names.setdefault(str(value or ""), len(names)) for value in values), np.int64, len(values))
+        found[fact] = (list(names), codes)
+    return found
+
+
+def ill(world: World, servers: Ids) -> Any:
+    """Which of these are not well, or hold a member that is not: a mask, shape (n,)."""
+    servers_state, members = world.columns.state, world.fact(servers, "member", 0, np.uint32)
+    well = BY_KIND["server"].state_codes["available"]
+    bad = [BY_KIND["member"].state_codes[state] for state in ("uncertain", "unavailable")]
+    member_ill = np.isin(world.columns.state[members], bad) & (world.columns.kind[members] == BY_KIND["member"].code)
+    return (servers_state[servers] != well) | member_ill
