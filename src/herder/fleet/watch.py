@@ -6,31 +6,54 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+import numpy as np
+
+from herder.engine.bulk import Bulk
 from herder.engine.decide import Input
 from herder.engine.world import Machine, World
+from herder.fleet.merged import ArchivingHook, Merged, Words, state_codes
+from herder.machines.registry import BY_KIND
 from herder.machines.table import CREATE
 from herder.ports.clock import Clock
 from herder.ports.wire import MemberPulse, Pulse, Wire
-from herder.pulse.board import Board
+from herder.pulse.board import Board, MemberTrack
 from herder.pulse.judge import Ages, Expected, Sign, judge
+from herder.pulse.slots import Slots
 
 log = logging.getLogger("herder.pulse")
 
 TICK_S = 0.05
-"""How often silence is looked for; a scan of a small fleet costs microseconds."""
+"""How often silence is looked for; a scan of a small fleet costs microseconds, of a million half a millisecond."""
 
 US_S = 0.4
 """A tick that comes this late means that *we* were stopped; that silence is not theirs."""
 
 ECHO_S = 0.5
 
+ONE_BY_ONE = 64
+"""As many servers that fall silent at once are told of one by one, each with its own seconds; more are one event."""
+
+EXPECTED = ("available", "uncertain")
+"""States of a server whose pulse should come."""
+
+StormGate = Callable[[Words, float], Words]
+"""Silent servers (machine ids) and the monotonic now in; those that may be told of now out."""
+
+
+def all_of_them(servers: Words, now: float) -> Words:
+    """The gate of a controller without a storm governor."""
+    return servers
+
 
 class Watch:
-    """Listens to the wire and feeds the engine. It never decides what a silence means."""
+    """Listens to the wire and feeds the engine. It never decides what a silence means.
+
+    storm: asked before silence is told. on_archiving: told of members (ids) whose archiving stalled or goes on again.
+    """
 
     def __init__(
-        self, world: Callable[[], World], board: Board, wire: Wire, clock: Clock, submit: Callable[[Input], None],
-        freeze: Callable[[str], None],
+        self, world: Callable[[], World], board: Board, wire: Wire, clock: Clock, submit: Callable[[Input | Bulk], None],
+        freeze: Callable[[str], None], *, storm: StormGate = all_of_them, on_archiving: ArchivingHook | None = None,
     ) -> None:  # fmt: skip
         self._world = world
         self._freeze = freeze
@@ -40,18 +63,40 @@ class Watch:
         self._clock = clock
         self._submit = submit
         self._deaf_since: float | None = None
+        self._seen = 0  # machine ids below this were looked through for servers
+        self.storm = storm
+        self.merged = Merged(world, board, submit, self._judge, on_archiving)
 
     async def start(self) -> None:
         """Expect every server that should run from now on, then listen."""
-        now = self._clock.monotonic()
-        for server in self._world().of_kind("server"):
-            if server.state in ("available", "uncertain"):
-                self._board.expect(server.name, server.data["incarnation"], now)
+        self._expect_new(self._clock.monotonic())
         await self._wire.subscribe_pulses(self.on_pulse)
+        await self._wire.subscribe_fleet(self.on_fleet_frame)
         await self._wire.subscribe_disconnects(self.on_disconnect)
 
+    def _expect_new(self, now: float) -> None:
+        """Servers that came into the world as running ones (at start, or taken over in bulk) are expected from now on."""
+        world, seen = self._world(), self._seen
+        if world.size <= seen:
+            return
+        self._seen = world.size
+        kinds, states = world.columns.kind[seen : world.size], world.columns.state[seen : world.size]
+        running = (kinds == BY_KIND["server"].code) & np.isin(states, state_codes("server", *EXPECTED))
+        servers = (np.flatnonzero(running) + seen).astype(np.uint32)
+        if not len(servers):
+            return
+        incarnations = world.fact(servers, "incarnation", 1, np.uint32)
+        members = world.fact(servers, "member", 0, np.uint32)
+        named = world.columns.own[servers] == 1  # only a document can give one a name of its own
+        for ident in servers[named].tolist():
+            server = world.get(ident)
+            self._board.expect(
+                server.name, server.data.get("incarnation", 1), now, machine=ident, member=server.data.get("member", 0)
+            )
+        self._board.expect_many(servers[~named], None, incarnations[~named], now, members[~named])
+
     def on_pulse(self, pulse: Pulse, raw: bytes) -> None:
-        """Fold a frame, then judge what it says of each member."""
+        """Fold an agent's frame, then judge what it says of each member."""
         now = self._clock.monotonic()
         if not self._board.fold(pulse, now):
             return
@@ -63,13 +108,24 @@ class Watch:
         for heard in pulse.members:
             self._judge_member(server, heard, now)
 
+    def on_fleet_frame(self, data: bytes) -> None:
+        """Fold a relay's frame, then judge the few members of whom it says what the log does not expect."""
+        now = self._clock.monotonic()
+        folded = self._board.fold_frame(data, now)
+        if folded is not None:
+            self.merged.take(folded, now)
+
     def _judge_member(self, server: Machine, heard: MemberPulse, now: float) -> None:
-        world = self._world()
-        member = world.machines.get(server.data.get("member", 0))
-        track = self._board.servers[server.name].members.get(heard.member)
+        member = self._world().find(server.data.get("member", 0))
+        track = self._board.member(server.name, heard.member)
         if member is None or member.name != heard.member or track is None:
             self._board.refused["not_its_member"] += 1
             return
+        self._judge(member, track, now)
+
+    def _judge(self, member: Machine, track: MemberTrack, now: float) -> None:
+        """What one member's last reading says against the log."""
+        world, heard = self._world(), track.pulse
         service = world.get(member.data["service"])
         if heard.term > service.data["term"]:
             self._store_went_back(member, heard.term, service)
@@ -111,7 +167,7 @@ class Watch:
 
     def _held(self, service: Machine) -> bool:
         """A playbook that changes who leads is under way."""
-        held = self._world().machines.get(service.data.get("playbook", 0))
+        held = self._world().find(service.data.get("playbook", 0))
         return held is not None and held.live and held.kind in ("failover", "switchover", "restart")
 
     def on_disconnect(self, server_name: str) -> None:
@@ -141,13 +197,40 @@ class Watch:
             echo.cancel()
 
     def _scan(self, now: float) -> None:
-        for server in self._world().of_kind("server"):
-            if server.state != "available":
-                continue
-            silence, patience = self._board.silent_for(server.name, now), self._board.patience(server.name)
-            if silence > patience:
-                why = f"no pulse for {silence:.1f} s, its rhythm allows {patience:.1f} s"
-                self._submit(Input(server.id, "silent", {"evidence": {"why": why}}, why=why, actor="detector"))
+        self._expect_new(now)
+        slots = self._board.silent(now)
+        if not len(slots):
+            return
+        self._board.look_again(slots, now)
+        world = self._world()
+        slots = slots[self._machines(slots) > 0]
+        servers = self._machines(slots)
+        running = world.columns.state[servers] == state_codes("server", "available")[0]
+        slots, servers = slots[running], servers[running]
+        if len(servers):
+            allowed = np.isin(servers, self.storm(servers, now))
+            self._tell_silent(slots[allowed], servers[allowed], now)
+
+    def _machines(self, slots: Slots) -> Words:
+        """The machine ids of servers in these slots; those expected by name alone are looked up once, 0 = not in the log."""
+        board, found = self._board, self._board.of_servers.machine[slots]
+        for slot in slots[found == 0].tolist():
+            name = board.name(slot)
+            server = self._world().named("server", name)
+            if server is not None:
+                board.expect(name, int(board.of_servers.incarnation[slot]), 0.0, machine=server.id)
+        return board.of_servers.machine[slots]
+
+    def _tell_silent(self, slots: Slots, servers: Words, now: float) -> None:
+        if len(servers) > ONE_BY_ONE:
+            why = f"no pulse from {len(servers)} servers at once, each for longer than its rhythm allows"
+            self._submit(Bulk("server", "silent", servers, why=why, actor="detector"))
+            return
+        for slot, ident in zip(slots.tolist(), servers.tolist(), strict=True):
+            name = self._board.name(slot)
+            silence, patience = self._board.silent_for(name, now), self._board.patience(name)
+            why = f"no pulse for {silence:.1f} s, its rhythm allows {patience:.1f} s"
+            self._submit(Input(ident, "silent", {"evidence": {"why": why}}, why=why, actor="detector"))
 
     async def _listen_to_ourselves(self) -> None:
         """Our own pulse through the wire: while it does not come back, it is us, and nobody is judged."""

@@ -91,6 +91,11 @@ class Wire(Protocol):
     async def subscribe_pulses(self, on_pulse: Callable[[Pulse, bytes], None]) -> None:
         """Call `on_pulse` for every frame that decodes; frames that do not are counted in `refused`."""
 
+    async def subscribe_fleet(self, on_frame: Callable[[bytes], None]) -> None:
+        """Call `on_frame` for every frame of a relay (many servers' pulses in one). What is in it is not this side's
+        business; only that the relay it names is the one that sent it.
+        """
+
     async def subscribe_disconnects(self, on_gone: Callable[[str], None]) -> None:
         """Call with the server's name when its agent's connection closes: a hint, never a proof."""
 
@@ -112,6 +117,16 @@ class AgentWire(Protocol):
 
     async def serve(self, handle: Callable[[Job], Awaitable[JobReply]]) -> None:
         """Answer jobs until closed."""
+
+    async def close(self) -> None:
+        """Let go."""
+
+
+class RelayWire(Protocol):
+    """A relay's side: it may send fleet frames in its own name and nothing else."""
+
+    async def publish_fleet(self, frame: bytes) -> None:
+        """Send one frame; drops it silently when not connected (the next one will do)."""
 
     async def close(self) -> None:
         """Let go."""

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 GAIN_MEAN = 1 / 8
 GAIN_DEVIATION = 1 / 4
 DEVIATIONS = 4.0
@@ -52,3 +55,35 @@ class Rhythm:
 def first_rhythm(interval_s: float) -> Rhythm:
     """Before anything was heard: the configured interval, with an eighth of it as deviation (half a beat of patience)."""
     return Rhythm(interval_s, interval_s / 8, interval_s)
+
+
+Floats = NDArray[np.float64]
+
+
+def any_of(mask: NDArray[np.bool_]) -> bool:
+    """Is one of them true? A tenth of what numpy's own reduction costs on the short arrays of a frame."""
+    return b"\1" in mask.tobytes()
+
+
+def after_many(interval_s: Floats, deviation_s: Floats, gap_s: Floats, nominal_s: float) -> tuple[Floats, Floats]:
+    """`Rhythm.after` of many servers at once, to the last bit: arrays of shape (n,) in, intervals and deviations out."""
+    error = gap_s - interval_s
+    interval = error * GAIN_MEAN
+    interval += interval_s
+    deviation = np.abs(error, out=error)
+    deviation -= deviation_s
+    deviation *= GAIN_DEVIATION
+    deviation += deviation_s
+    early = gap_s < nominal_s / 2
+    if any_of(early):
+        np.copyto(interval, interval_s, where=early)
+        np.copyto(deviation, deviation_s, where=early)
+    return interval, deviation
+
+
+def patience_many(interval_s: Floats, deviation_s: Floats, limits: Limits) -> Floats:
+    """`Rhythm.patience_s` of many servers at once, to the last bit."""
+    wanted = deviation_s * DEVIATIONS
+    wanted += interval_s * PATIENCE_BEATS
+    np.maximum(wanted, limits.floor_s, out=wanted)
+    return np.minimum(wanted, limits.ceiling_s, out=wanted)

@@ -54,7 +54,9 @@ async def boot_server(hands: Hands, server: Machine) -> Outcome:
 
 async def _await_pulse(hands: Hands, server: Machine, handle: ServerHandle) -> Outcome:
     incarnation = server.data["incarnation"]
-    hands.board.expect(server.name, incarnation, hands.clock.monotonic())
+    hands.board.expect(
+        server.name, incarnation, hands.clock.monotonic(), machine=server.id, member=server.data.get("member", 0)
+    )
 
     def heard() -> bool:
         track = hands.board.servers.get(server.name)

@@ -25,12 +25,17 @@ class SimWire:
         self._world = world
         self._controller = controller
         self._on_pulse: list[Callable[[Pulse, bytes], None]] = []
+        self._on_frame: list[Callable[[bytes], None]] = []
         self._on_gone: list[Callable[[str], None]] = []
         self.refused: dict[str, int] = {}
 
     async def subscribe_pulses(self, on_pulse: Callable[[Pulse, bytes], None]) -> None:
         """See the port."""
         self._on_pulse.append(on_pulse)
+
+    async def subscribe_fleet(self, on_frame: Callable[[bytes], None]) -> None:
+        """See the port."""
+        self._on_frame.append(on_frame)
 
     async def subscribe_disconnects(self, on_gone: Callable[[str], None]) -> None:
         """See the port."""

@@ -186,6 +186,15 @@ class Authority:
         }
         return self._user(self._keys.account, key, AGENT_TAG + server, permissions)
 
+    def relay_jwt(self, relay: int, key: str) -> str:
+        """The user of a relay (by the machine id of its server): sends fleet frames in its own name, hears nothing.
+        Raises InvalidInput.
+        """
+        if not 0 < relay < 1 << 32 or not valid_user_key(key):
+            raise InvalidInput("a relay needs a machine id and a public user key")
+        permissions = {"pub": {"allow": [f"herder.fleet.{relay}"]}, "sub": {"deny": [">"]}, "subs": 1}
+        return self._user(self._keys.account, key, f"relay.{relay}", permissions)
+
     def join_token(self, nats_url: str, secret: str, expires_at: int) -> str:
         """A token that lets its holder ask to join, and nothing else. secret: fresh, url-safe; keep `secret_hash` of it.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from enum import StrEnum
 from typing import TypeVar
 
@@ -13,6 +14,10 @@ FRAME_MAX = 1024 * 1024
 """Bytes. NATS' own default for max_payload; a pulse of 50 members is about 15 KB."""
 
 _Frame = TypeVar("_Frame", Pulse, Job, JobReply)
+
+
+_RELAY = struct.Struct("<4xI")
+"""Where a fleet frame names its relay (the layout is pulse.fleet_frame's; this side reads nothing else of it)."""
 
 
 class FrameFault(StrEnum):
@@ -59,6 +64,11 @@ def decode_job(data: bytes) -> Job:
 def decode_reply(data: bytes) -> JobReply:
     """Bytes of an agent's answer. Raises FrameError only."""
     return _decode(_replies, data)
+
+
+def relay_of(data: bytes) -> int:
+    """The relay that a fleet frame names, 0 when it is too short to name one."""
+    return int(_RELAY.unpack_from(data)[0]) if len(data) >= _RELAY.size else 0
 
 
 def _decode(decoder: msgspec.msgpack.Decoder[_Frame], data: bytes) -> _Frame:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from herder.model.errors import Unreachable
 from herder.ports.clock import Clock
 from herder.ports.wire import Job, JobReply, JobStatus, Pulse
-from herder.wire.frame import FrameError, decode_job, decode_pulse, decode_reply, encode
+from herder.wire.frame import FrameError, decode_job, decode_pulse, decode_reply, encode, relay_of
 
 Handle = Callable[[Job], Awaitable[JobReply]]
 
@@ -22,6 +22,7 @@ class MemoryHub:
         self.deaf: set[str] = set()
         self.mute: set[str] = set()
         self.on_pulse: list[Callable[[str, bytes], None]] = []
+        self.on_frame: list[Callable[[int, bytes], None]] = []
         self.on_gone: list[Callable[[str], None]] = []
         self.agents: dict[str, Handle] = {}
 
@@ -49,6 +50,7 @@ class MemoryWire:
     def __init__(self, hub: MemoryHub) -> None:
         self._hub = hub
         self._subscribed: list[Callable[[str, bytes], None]] = []
+        self._merged: list[Callable[[int, bytes], None]] = []
         self._watching: list[Callable[[str], None]] = []
         self._acting: set[asyncio.Future[bytes]] = set()
         self.refused: dict[str, int] = {}
@@ -69,6 +71,18 @@ class MemoryWire:
 
         self._subscribed.append(take)
         self._hub.on_pulse.append(take)
+
+    async def subscribe_fleet(self, on_frame: Callable[[bytes], None]) -> None:
+        """See ports.wire."""
+
+        def take(subject_relay: int, data: bytes) -> None:
+            if relay_of(data) == subject_relay:
+                on_frame(data)
+            else:
+                self._count("impostor")
+
+        self._merged.append(take)
+        self._hub.on_frame.append(take)
 
     async def subscribe_disconnects(self, on_gone: Callable[[str], None]) -> None:
         """See ports.wire."""
@@ -101,9 +115,12 @@ class MemoryWire:
         """Let go."""
         for take in self._subscribed:
             self._hub.on_pulse.remove(take)
+        for hear in self._merged:
+            self._hub.on_frame.remove(hear)
         for tell in self._watching:
             self._hub.on_gone.remove(tell)
         self._subscribed.clear()
+        self._merged.clear()
         self._watching.clear()
 
     async def _answer(self, handle: Handle, data: bytes, timeout_s: float) -> JobReply | None:
@@ -150,6 +167,24 @@ class MemoryAgentWire:
     async def close(self) -> None:
         """Let go."""
         self._hub.gone(self._server)
+
+
+class MemoryRelayWire:
+    """A relay's side (ports.wire.RelayWire)."""
+
+    def __init__(self, hub: MemoryHub, relay: int) -> None:
+        self._hub = hub
+        self._relay = relay
+
+    async def publish_fleet(self, frame: bytes) -> None:
+        """See ports.wire."""
+        if self._hub.down:
+            return
+        for take in self._hub.on_frame:
+            take(self._relay, frame)
+
+    async def close(self) -> None:
+        """Let go."""
 
 
 async def _handled(handle: Handle, job: Job) -> bytes:

@@ -28,7 +28,8 @@ from herder.wire.credentials import (
     valid_server,
     valid_user_key,
 )
-from herder.wire.frame import FrameError, decode_job, decode_pulse, decode_reply, encode
+from herder.wire.feed import Feed
+from herder.wire.frame import FrameError, decode_job, decode_pulse, decode_reply, encode, relay_of
 from herder.wire.link import Link
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ class NatsWire:
         self._me = secret_hash(new_user_seed())[:16]  # several controllers may share the account
         self._link = Link(url, self._authority.controller_user(), name="herder controller")
         self._system: Link | None = None
+        self._feed: Feed | None = None
         self._echo_served = False
         self._joined: dict[str, tuple[str, JoinReply]] = {}
         self.refused: dict[str, int] = {}  # reason -> frames not taken
@@ -96,6 +98,25 @@ class NatsWire:
                 log.exception("a pulse of %s could not be folded in", pulse.server)
 
         await self._link.subscribe("herder.pulse.*.*", take)
+
+    async def subscribe_fleet(self, on_frame: Callable[[bytes], None]) -> None:
+        """Frames whose relay is not the subject's are counted and dropped: the subject is what NATS has checked."""
+
+        def take(subject: str, data: bytes) -> None:
+            if subject.rpartition(".")[2] == str(relay_of(data)):
+                on_frame(data)
+            else:
+                self._count("impostor")
+
+        async def take_message(message: Msg) -> None:
+            take(message.subject, message.data)
+
+        if self.url.startswith("tls"):  # the feed speaks plain TCP only
+            await self._link.subscribe("herder.fleet.*", take_message)
+            return
+        self._feed = Feed(self.url, self._authority.controller_user(), "herder.fleet.*", take)
+        self._feed.open()
+        await self._feed.up(5.0)
 
     async def subscribe_disconnects(self, on_gone: Callable[[str], None]) -> None:
         """Listens as a user of the system account, over a second connection."""
@@ -160,6 +181,8 @@ class NatsWire:
         await self._link.close()
         if self._system is not None:
             await self._system.close()
+        if self._feed is not None:
+            await self._feed.close()
 
     async def _join(self, data: bytes, check: CheckJoin) -> JoinReply:
         try:
@@ -247,6 +270,33 @@ class NatsAgentWire:
         """Let go; jobs that still run are not answered."""
         for task in self._answering:
             task.cancel()
+        await self._link.close()
+
+
+class NatsRelayWire:
+    """A relay's side (ports.wire.RelayWire). relay: the machine id of the server it runs on."""
+
+    def __init__(self, url: str, relay: int, user: User) -> None:
+        self._subject = f"herder.fleet.{relay}"
+        self._link = Link(url, user, name=f"relay {relay}")
+
+    async def connect(self, timeout_s: float) -> None:
+        """Begin to keep the link and wait for the first connection. Raises Unreachable; it goes on trying all the same."""
+        self._link.open()
+        await self._link.connected(timeout_s)
+
+    async def publish_fleet(self, frame: bytes) -> None:
+        """A frame that finds no connection is dropped: the next one says everything again."""
+        client = self._link.client
+        if client is None:
+            return
+        try:
+            await client.publish(self._subject, frame)
+        except Exception as error:  # noqa: BLE001  whatever nats-py raises, the next frame will do
+            log.debug("fleet frame not sent: %s", error)
+
+    async def close(self) -> None:
+        """Let go."""
         await self._link.close()
 
 
