@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 FLEET = "fleet"
 COVERS = 0.95
-"""A set of scopes explains the fallen when this share of them lies in it; the rest falls every day."""
+"""A set of scopes explains the fallen when this share of them lies in it, or when the rest is too few to be a storm."""
 
 SCOPES_MAX = 3
 """More than three zones (versions, images) at once are the fleet."""
@@ -168,7 +168,7 @@ def first_look(us: Ourselves, dimensions: Sequence[Dimension], base: float, limi
         for each, at in zip(dimensions[1:], stormy[1:], strict=True)
         if at.any() and len(each.names) > 1
     ]
-    chosen = _sharpest(fleet, sets, whole_too=bool(stormy[0][0]))
+    chosen = _sharpest(fleet, sets, limits.least, whole_too=bool(stormy[0][0]))
     if chosen is None:
         return Verdict(Word.LOCAL, f"{fallen} of {total} fell: no more than ordinary remedies are for")
     dimension, codes = chosen
@@ -180,7 +180,7 @@ def first_look(us: Ourselves, dimensions: Sequence[Dimension], base: float, limi
 
 
 def _sharpest(
-    fleet: Dimension, sets: list[tuple[Dimension, NDArray[np.intp]]], *, whole_too: bool
+    fleet: Dimension, sets: list[tuple[Dimension, NDArray[np.intp]]], least: int, *, whole_too: bool
 ) -> tuple[Dimension, NDArray[np.intp]] | None:
     """The set of scopes that explains the fallen with the fewest units besides; the fleet when none does."""
     everyone, everything = int(fleet.fallen[0]), max(int(fleet.total[0]), 1)
@@ -189,7 +189,8 @@ def _sharpest(
     for dimension, codes in sets:
         within, of = int(dimension.fallen[codes].sum()), int(dimension.total[codes].sum())
         covered, sharp = within / everyone, within / max(of, 1)
-        explains = covered >= COVERS and len(codes) <= SCOPES_MAX and sharp >= SHARPER * usual
+        enough = covered >= COVERS or (everyone - within < least and 2 * within > everyone)
+        explains = enough and len(codes) <= SCOPES_MAX and sharp >= SHARPER * usual
         if whole_too and not explains:
             continue
         if best is None or (round(covered, 2), sharp) > best[:2]:

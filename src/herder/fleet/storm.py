@@ -1,0 +1,263 @@
+"""Collects what fell, has the pure part judge it, and puts the verdict into the log: the storm governor at work.
+
+What is silent is reported as silent even in a storm, and only the remedies are frozen. Holding facts back was rejected:
+`uncertain` says exactly what is known, a fact kept in memory dies with the controller, and where it really is them the
+vantage points have been asked already when the verdict comes. Held back are two things only: the moment until the
+incident is in the log (so that the freeze is committed before the silence that it is about), and whatever would be said
+while it is us (then nobody is judged).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from herder.engine.decide import Input
+from herder.engine.world import Ids, Machine, World
+from herder.fleet.falls import Falls
+from herder.governor.budget import LIMITS as BUDGETS
+from herder.governor.budget import Limits as BudgetLimits
+from herder.governor.budget import budgets
+from herder.governor.scopes import ill, in_scope
+from herder.machines.registry import BY_CODE
+from herder.machines.table import CREATE
+from herder.ports.clock import Clock
+from herder.pulse.storm import FLEET, Limits, Ourselves, Verdict, Word, base_rate, first_look, within
+
+log = logging.getLogger("herder.storm")
+
+TICK_S = 0.5
+BUDGET_EVERY = 10
+"""Ticks between looks at the budgets of the hour."""
+
+OURS_S = 5.0
+"""Our own signs must last this long before they are an incident of their own: a NATS server that is started again takes
+one or two seconds, is said in the log, and is nobody's incident."""
+
+COMMIT_S = 5.0
+"""An incident that was proposed and is not in the log after this long is proposed again (the store was away)."""
+
+LIVE_INCIDENTS = ("verifying", "ours", "recovering", "paused")
+NO_SERVERS: Ids = np.empty(0, np.uint32)
+
+
+class Storm:
+    """signs: what we know of ourselves at this moment. submit: into the engine's loop."""
+
+    def __init__(
+        self, world: Callable[[], World], clock: Clock, submit: Callable[[Input], None], signs: Callable[[], Ourselves],
+        limits: Limits | None = None, budget: BudgetLimits = BUDGETS,
+    ) -> None:  # fmt: skip
+        self._world = world
+        self._clock = clock
+        self._submit = submit
+        self._signs = signs
+        self.limits = limits or Limits()
+        self.budget = budget
+        self.falls = Falls()
+        self.verdict = Verdict(Word.CALM, "nothing fell")
+        self.rate = 0.0
+        self._new_falls = 0
+        self._silent: Ids = NO_SERVERS
+        self._silent_at = -np.inf
+        self._pending: tuple[float, tuple[str, ...]] = (-np.inf, ())
+        self._faulty_since: float | None = None
+        self._jump_s = 0.0
+        self._clocks = (clock.monotonic(), clock.now_ms())
+        self._ticks = 0
+
+    # what falls
+
+    def __call__(self, silent: Ids, now: float) -> Ids:
+        """Watch's hook. silent: servers whose pulse stopped and that the log has as available; returns those that may be
+        reported now.
+        """
+        self._silent, self._silent_at = silent, now
+        if not len(silent):
+            return silent
+        world = self._world()
+        self.falls.follow(world, now)
+        self._new_falls += self.falls.fall(silent, now, self.limits.window_s)
+        self._judge(world, now)
+        hushed = list(self._hushed(world, now))
+        if not hushed:
+            return silent
+        return silent[~np.isin(silent, in_scope(world, hushed))]
+
+    def on_commit(self, committed: Any) -> None:
+        """Members and servers that went from available to ill, whoever told it: an engine that crashes everywhere falls
+        without any silence. Give it to `Loop.watch`.
+        """
+        world, moves, spans = self._world(), committed.decision.moves, getattr(committed, "spans", ())
+        fallen = [NO_SERVERS]
+        fallen += [_servers_of(world, move.kind, np.array([move.machine], np.uint32))
+                   for move in moves if _falls(move.kind, move.source, move.target)]  # fmt: skip
+        fallen += [
+            _servers_of(world, span.kind, span.machines)
+            for span in spans
+            if _falls(span.kind, span.source, span.target)
+        ]
+        servers = np.unique(np.concatenate(fallen))
+        if len(servers):
+            now = self._clock.monotonic()
+            self.falls.follow(world, now)
+            self._new_falls += self.falls.fall(servers, now, self.limits.window_s)
+            self._judge(world, now)
+
+    def _judge(self, world: World, now: float) -> None:
+        """The first look; what already has its incident is not counted again."""
+        explained = [scope for incident in self._incidents(world) for scope in incident.data["scopes"]]
+        slots = self.falls.fallen(world, now, self.limits.window_s, self._silent_now(now), explained)
+        base = within(self.rate, self.limits.window_s)
+        self.verdict = first_look(self._ourselves(), self.falls.dimensions(slots), base, self.limits)
+        if self.verdict.word is Word.SUSPECT and now - self._pending[0] > COMMIT_S:
+            self._open(world, self.verdict, now)
+
+    def _silent_now(self, now: float) -> Ids:
+        """What Watch told last; it tells nothing when nobody is silent."""
+        return self._silent if now - self._silent_at <= TICK_S else NO_SERVERS
+
+    def _open(self, world: World, verdict: Verdict, now: float) -> None:
+        """One incident; what falls besides while it is verified is of the same storm."""
+        self._pending = (now, verdict.scopes)
+        log.warning("too much fell at once: %s; remedies there are frozen", verdict.why)
+        for incident in self._incidents(world):
+            if incident.state == "verifying":
+                scopes = {*incident.data["scopes"], *verdict.scopes}
+                found = [FLEET] if FLEET in scopes else sorted(scopes)
+                self._submit(Input(incident.id, "spread", _facts(found, verdict), why=verdict.why, actor="storm"))
+                return
+        facts = _facts(list(verdict.scopes), verdict)
+        self._submit(Input(0, CREATE, facts, why=verdict.why, actor="storm", create="incident"))
+
+    def _hushed(self, world: World, now: float) -> set[str]:
+        """Scopes that nothing is said about now: an incident that is on its way into the log, and what is ours."""
+        incidents = self._incidents(world)
+        known = {scope for incident in incidents for scope in incident.data["scopes"]}
+        ours = {scope for incident in incidents if incident.state == "ours" for scope in incident.data["scopes"]}
+        since, waited_for = self._pending
+        if now - since <= COMMIT_S and FLEET not in known:
+            ours.update(set(waited_for) - known)
+        return {FLEET} if self._signs().fault else ours
+
+    def _incidents(self, world: World) -> list[Machine]:
+        return [world.get(int(ident)) for ident in world.ids_in("incident", *LIVE_INCIDENTS)]
+
+    def _ourselves(self) -> Ourselves:
+        signs = self._signs()
+        return Ourselves(signs.deaf, signs.late_s, signs.jump_s or self._jump_s, signs.store_down)
+
+    # what passes
+
+    async def run(self) -> None:
+        """Until cancelled: our own signs, the base rate, incidents and pages that are over, budgets that are empty."""
+        while True:
+            await self._clock.sleep(TICK_S)
+            self.tick()
+
+    def tick(self) -> None:
+        """One look."""
+        now, now_ms = self._clock.monotonic(), self._clock.now_ms()
+        elapsed, self._jump_s = now - self._clocks[0], (now_ms - self._clocks[1]) / 1000 - (now - self._clocks[0])
+        self._clocks = (now, now_ms)
+        self._ticks += 1
+        world = self._world()
+        self._learn(elapsed)
+        self._tell_ourselves(world, now)
+        for incident in self._incidents(world):
+            self._end(world, incident, now_ms)
+        self._resolve_pages(world)
+        if self._ticks % BUDGET_EVERY == 0:
+            self._check_budgets(world, now_ms)
+
+    def _learn(self, elapsed: float) -> None:
+        """What falls in a storm is no everyday."""
+        storm = self.verdict.word in (Word.SUSPECT, Word.US) or bool(self._incidents(self._world()))
+        self.rate = base_rate(self.rate, 0 if storm else self._new_falls, self.falls.live, elapsed)
+        self._new_falls = 0
+        now = self._clock.monotonic()
+        if self.verdict.word is not Word.CALM and not len(self._silent_now(now)):
+            self._judge(self._world(), now)
+
+    def _tell_ourselves(self, world: World, now: float) -> None:
+        """Our own signs, said once: an incident that touches nobody. A clock's jump is one by itself."""
+        fault = self._ourselves().fault
+        if not fault:
+            self._faulty_since = None
+            return
+        if self._faulty_since is None:
+            self._faulty_since = now
+            log.error("%s: it is us; nobody is judged", fault)
+        lasting = now - self._faulty_since >= OURS_S or self._ourselves().fault != self._signs().fault
+        pending = now - self._pending[0] <= COMMIT_S
+        if not lasting or pending or any(incident.state == "ours" for incident in self._incidents(world)):
+            return
+        verdict = Verdict(Word.US, fault, (FLEET,))
+        self._pending = (now, ())
+        facts = _facts([FLEET], verdict)
+        self._submit(Input(0, CREATE, facts, why=f"it is us: {fault}", actor="storm", create="incident"))
+
+    def _end(self, world: World, incident: Machine, now_ms: int) -> None:
+        """Over as soon as everything in its scope is well. What is ours ends by its own effect."""
+        if incident.state == "ours" or now_ms - incident.since_ms < self.limits.window_s * 1000 / 2:
+            return
+        servers = in_scope(world, [str(scope) for scope in incident.data["scopes"]])
+        if not ill(world, servers).any():
+            why = f"all {len(servers)} servers in {incident.data['scope']} and what they hold are well"
+            self._submit(Input(incident.id, "recovered", why=why, actor="storm", entered=incident.entered))
+
+    def _resolve_pages(self, world: World) -> None:
+        """A page of an incident or a freeze is over when that is."""
+        for kind, ended in (("incident", ("over", "aborted")), ("freeze", ("released",))):
+            for ident in world.ids_in(kind, *ended)[-100:].tolist():
+                for page in world.open_pages(ident):
+                    self._submit(
+                        Input(
+                            page.id,
+                            "resolve",
+                            why=f"{world.get(ident).name} is {world.get(ident).state}",
+                            actor="storm",
+                        )
+                    )
+
+    def _check_budgets(self, world: World, now_ms: int) -> None:
+        frozen = {str(world.get(int(ident)).data["scope"]) for ident in world.ids_in("freeze", "frozen")}
+        for left in budgets(world, now_ms, self.budget):
+            if left.empty and left.scope not in frozen and FLEET not in frozen:
+                why = f"{left.hour} remedies began in {left.scope} within the hour, of {left.hour_most}"
+                facts = {"scope": left.scope, "by": "budget", "why": why, "name": f"freeze-{left.scope}"}
+                self._submit(Input(0, CREATE, facts, why=why, actor="storm", create="freeze"))
+
+    @property
+    def says(self) -> str:
+        """What `herder status` says of ourselves, '' for nothing."""
+        world = self._world()
+        ours = [incident for incident in self._incidents(world) if incident.state == "ours"]
+        if ours:
+            return f"{ours[0].name}: {ours[0].data.get('why', 'it is us')}; nobody is judged in {ours[0].data['scope']}"
+        return ""
+
+
+def _facts(scopes: list[str], verdict: Verdict) -> dict[str, Any]:
+    """What an incident knows from its beginning."""
+    fallen = sum(int(found.get("fallen", 0)) for found in verdict.evidence.values() if isinstance(found, dict))
+    return {"scopes": scopes, "scope": ", ".join(scopes), "verdict": str(verdict.word), "why": verdict.why, "total": fallen,
+            "evidence": {"first_look": dict(verdict.evidence)}}  # fmt: skip
+
+
+def _falls(kind: int, source: int, target: int) -> bool:
+    """Is this move a fall? From available to uncertain or unavailable."""
+    table = BY_CODE[kind]
+    if table.kind not in ("server", "member"):
+        return False
+    return table.state_names[source] == "available" and table.state_names[target] in ("uncertain", "unavailable")
+
+
+def _servers_of(world: World, kind: int, machines: Ids) -> Ids:
+    if BY_CODE[kind].kind == "server":
+        return machines
+    servers: Ids = world.fact(machines, "server", 0, np.uint32)
+    return servers
