@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from herder.model.errors import InvalidInput
+from herder.model.plans import PLANS
 from herder.model.settings import BY_NAME, SETTINGS, Setting
 
 FILE_NAME = "herder.toml"
@@ -179,9 +180,17 @@ def _fault(setting: Setting, value: Any) -> str:
         return f"{value} is below zero"
     if setting.name == "on_isolation" and value not in {"serve", "stop"}:
         return f"{value!r} is neither 'serve' nor 'stop'"
+    if setting.name == "exercise_plans" and (unknown := _unknown_plans(value)):
+        return f"plan {unknown!r} cannot be exercised (premium and standard can)"
     if setting.name == "listen" and value and not _is_host_port(value):
         return f"{value!r} is not HOST:PORT"
     return ""
+
+
+def _unknown_plans(text: str) -> str:
+    """The first name that is no plan with a standby, '' for none."""
+    names = (name.strip() for name in text.split(",") if name.strip())
+    return next((name for name in names if name not in PLANS or PLANS[name].members < 2), "")
 
 
 def _is_host_port(text: str) -> bool:

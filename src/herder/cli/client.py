@@ -37,6 +37,10 @@ class Client:
         """The answer to a POST. key: the Idempotency-Key."""
         return self._ask("POST", route, body, {"Idempotency-Key": key} if key else {}, 0.0)
 
+    def put(self, route: str, body: Any) -> Any:
+        """The answer to a PUT."""
+        return self._ask("PUT", route, body, {}, 0.0)
+
     def delete(self, route: str, body: Any) -> Any:
         """The answer to a DELETE."""
         return self._ask("DELETE", route, body, {}, 0.0)

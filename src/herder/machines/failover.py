@@ -19,6 +19,11 @@ def lease_binds(facts: Facts, brought: Facts) -> bool:
     return facts.get("on_isolation") == "stop"
 
 
+def is_exercise(facts: Facts, brought: Facts) -> bool:
+    """Nothing is wrong: the primary is ended on purpose, to prove that another can lead."""
+    return bool(brought.get("exercise"))
+
+
 _SERVICE = "service"
 _RUNNING = ("pledging", "fencing", "leasing", "promoting")
 _BEGAN = (Emit(_SERVICE, "failover_began", ("term",)),)
@@ -46,8 +51,12 @@ FAILOVER = Table(
               Effect("repoint_standbys", ("followed",)), Deadline(60, "overdue")),
         State("done", "the new primary takes writes", final=True),
         State("paged", "it may not go on by itself; a person was told why", final=True),
+        State("stopping", "exercise: the primary's engine is ended by its agent, confirmed",
+              Effect("end_primary", ("ended", "not_ended")), Deadline(30, "overdue")),
+        State("abandoned", "exercise: the primary could not be ended; it goes on, or ordinary remedies follow", final=True),
     ),
     rows=(
+        Row("absent", "create", "stopping", guard=is_exercise, emits=_BEGAN, why="an exercise: its primary is ended on purpose"),
         Row("absent", "create", "pledging", guard=is_sync, emits=_BEGAN, why="voters' pledges are the fence"),
         Row("absent", "create", "fencing", emits=_BEGAN, why="asynchronous: fence first"),
         Row("fencing", "fenced", "pledging", why="the old primary is fenced", proves=("fence",)),
@@ -74,5 +83,9 @@ FAILOVER = Table(
         Row("repointing", "overdue", "repointing", page=Spawn("no_voter_follows"),
             why="no standby follows: commits of a sync plan wait"),
         Row("repointing", "primary_lost", "paged", emits=_FAILED, why="the new primary is lost too"),
+        # at the end, since the log stores events by their number
+        Row("stopping", "ended", "pledging", why="the old primary is stopped, confirmed", proves=("fence",)),
+        Row("stopping", "not_ended", "abandoned", emits=(Emit(_SERVICE, "abandoned"),), why="the primary could not be ended"),
+        Row("stopping", "overdue", "abandoned", emits=(Emit(_SERVICE, "abandoned"),), why="ending the primary took too long"),
     ),
 )  # fmt: skip

@@ -36,6 +36,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("failovers_per_hour", "int", "1", "Automatic failovers of one service within an hour; then it blocks and pages (orchestrator's number)."),
     Setting("lease_s", "float", "5.0", "Seconds a standard primary may serve without a renewal when nothing can fence it."),
     Setting("on_isolation", "str", "serve", "serve | stop: what an isolated standard primary does when its lease runs out; serve forbids unfenced promotion."),
+    Setting("exercise_plans", "str", "", "Plans whose services are exercised without being told, like premium,standard; empty: only who has it on."),
+    Setting("exercises_at_once", "int", "1", "Exercises under way in the fleet at most, and one a zone: a real fault meanwhile finds the rest calm."),
     Setting("postgres_bin", "str", "", "Directory of PostgreSQL programs; empty: system packages, then the wheel."),
     Setting("valkey_bin", "str", "", "Path of valkey-server; empty: PATH, then the wheel."),
     Setting("nats_bin", "str", "", "Path of nats-server; empty: PATH, then the wheel."),

@@ -120,13 +120,14 @@ def weekday(day: int) -> int:
     return (day + 3) % len(DAYS)
 
 
-def first_spot(window: Window, earliest_ms: int, spread: float) -> int:
+def first_spot(window: Window, earliest_ms: int, spread: float, every_ms: int = 7 * DAY_MS) -> int:
     """The first moment at or after `earliest_ms` that is inside the window and past its own spot in it.
 
     spread: 0 up to 1, where in each occurrence the spot lies. Spots fill nine tenths: the last one still has time to end.
+    every_ms: what happens more often than the window opens has its spot in the first of its periods there.
     """
     begin, end = occurrence(window, earliest_ms)
-    spot = begin + int((end - begin) * 0.9 * spread)
+    spot = begin + int(min(end - begin, every_ms) * 0.9 * spread)
     return max(spot, earliest_ms)
 
 

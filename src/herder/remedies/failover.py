@@ -15,7 +15,7 @@ from herder.model.errors import HerderError, Refused, Unreachable
 from herder.model.lsn import format_lsn
 from herder.ports.driver import Position
 from herder.remedies.election import Bound, Elected, Loss, Short, elect_async, elect_sync, loss
-from herder.remedies.hands import Hands, JobRefused, ask_each
+from herder.remedies.hands import Hands, JobFailed, JobRefused, ask_each
 
 PLEDGE_ANSWER_S = 2.0
 PATIENCE_S = 8.0
@@ -56,6 +56,30 @@ class Repointed(StrEnum):
     """Outcomes of `repoint_standbys`. Nobody following yet is none: it looks on until the state's deadline pages."""
 
     FOLLOWED = "followed"
+
+
+class Stopped(StrEnum):
+    """Outcomes of `end_primary`."""
+
+    ENDED = "ended"
+    NOT_ENDED = "not_ended"
+
+
+END_ANSWER_S = 10.0
+"""A clean stop of an asynchronous primary waits until its standbys have everything."""
+
+
+async def end_primary(hands: Hands, work: Machine) -> Outcome:
+    """Exercise: the agent ends the primary's engine. Where a commit waits for voters as a crash would, which loses nothing
+    that was acknowledged; elsewhere cleanly, so that its standbys have everything: an exercise may not cost a write.
+    """
+    old = hands.get(work.data["old_primary"])
+    try:
+        how = await hands.ask(work, old, "stop", {"fast": not work.data["sync"]}, answer_s=END_ANSWER_S)
+    except (JobFailed, JobRefused) as error:
+        return Outcome(Stopped.NOT_ENDED, why=error.message)
+    why = f"{old.name} is stopped by its agent ({how})"
+    return Outcome(Stopped.ENDED, {"fence": f"stopped, confirmed by its agent: {how}"}, why=why)
 
 
 async def fence_primary(hands: Hands, work: Machine) -> Outcome:
@@ -151,7 +175,8 @@ def _within_bound(hands: Hands, work: Machine, elected: Elected, evidence: dict[
     behind = f"about {may_lose.bytes} bytes behind (the old primary was last read {read_s:.1f} s before)"
     if _of_another_history(hands, work, elected):
         behind = (
-            f"behind by what was written since the old primary was started again, {may_lose.lag_s:.1f} s ago or less"
+            "not of the history that was last read of the old primary (it was started again since, or it was read before"
+            f" a replica attached), so behind by what was written in {may_lose.lag_s:.1f} s at most"
         )
     if not may_lose.within(Bound(plan.max_loss_bytes, plan.max_loss_s)):
         why = f"{name} is {behind} and {may_lose.lag_s:.1f} s; the plan allows {plan.max_loss_bytes} and {plan.max_loss_s:.0f}"
@@ -160,7 +185,9 @@ def _within_bound(hands: Hands, work: Machine, elected: Elected, evidence: dict[
 
 
 def _of_another_history(hands: Hands, work: Machine, elected: Elected) -> bool:
-    """A Valkey primary that was started again counts from zero, and the candidate had not met it yet."""
+    """Offsets cannot be compared. A Valkey primary takes a new history when it is started again, and the candidate had not
+    met it yet; or when its first replica attaches, and the last reading merely predates that.
+    """
     last = hands.reading(hands.get(work.data["old_primary"]))
     known = last.position.history if last is not None and last.position is not None else ""
     return bool(known) and elected.position.history != known
