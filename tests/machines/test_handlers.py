@@ -10,7 +10,7 @@ import pytest
 
 from herder.engine.effects import Outcome, Registered, check_handlers
 from herder.machines.registry import TABLES
-from herder.remedies.handlers import HANDLERS, bind
+from herder.remedies.handlers import HANDLERS, HANDLERS_OF_MANY, bind
 from herder.remedies.hands import Hands
 
 
@@ -26,7 +26,7 @@ async def nothing(machine: Any) -> Outcome:
 
 @pytest.fixture
 def registered() -> list[Registered]:
-    return [Registered(effect, outcomes, nothing) for effect, outcomes, _ in HANDLERS]
+    return [Registered(effect, outcomes, nothing) for effect, outcomes, *_ in (*HANDLERS, *HANDLERS_OF_MANY)]
 
 
 def test_every_effect_has_its_handler(registered: list[Registered]):
@@ -36,7 +36,7 @@ def test_every_effect_has_its_handler(registered: list[Registered]):
 
 def test_handlers_get_their_hands():
     bound = bind(cast(Hands, object()))
-    assert [handler.effect for handler in bound] == [effect for effect, _, _ in HANDLERS]
+    assert [handler.effect for handler in bound] == [effect for effect, *_ in (*HANDLERS, *HANDLERS_OF_MANY)]
 
 
 def test_a_missing_handler_is_named(registered: list[Registered]):

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
-from herder.engine.decide import Input
+from herder.engine.buckets import Buckets
+from herder.engine.shard import Item
 from herder.engine.world import Machine, World
 from herder.model.errors import HerderError, Unreachable
 from herder.model.plans import PLANS, Engine, Plan
+from herder.ports.archive import ArchiveDriver
 from herder.ports.clock import Clock
 from herder.ports.driver import MemberSpec, Position, Reading, Source, SyncSet
 from herder.ports.provider import Launch, Provider
 from herder.ports.wire import Job, JobReply, JobStatus, Wire
 from herder.pulse.board import Board, MemberTrack
+from herder.remedies.tally import Tally
 
 ANSWER_S = 5.0
 """An agent answers 'running' after this long at the latest, so silence past it (and a little) means unreachable."""
@@ -40,7 +43,8 @@ class Hands:
     """Everything a handler may use. probe: the controller's own look at an engine: (engine, address, port, timeout_s).
 
     mint_join: makes a one-use join token for (server, incarnation). sure: is the shard certainly ours? A controller
-    that was frozen must not renew a lease that its successor waits out.
+    that was frozen must not renew a lease that its successor waits out. dependency_probes: by a dependency's name, does it
+    answer? drain_per_s: archives a second, once a drain is at full rate. buckets: None = no limits.
     """
 
     world: Callable[[], World]
@@ -48,7 +52,7 @@ class Hands:
     wire: Wire
     provider: Provider
     clock: Clock
-    submit: Callable[[Input], None]
+    submit: Callable[[Item], None]
     probe: Callable[[str, str, int, float], Awaitable[str]]
     mint_join: Callable[[str, int], Awaitable[str]]
     nats_url: str
@@ -57,6 +61,11 @@ class Hands:
     probe_timeout_s: float
     lease_s: float
     sure: Callable[[], bool]
+    archive_driver: ArchiveDriver | None = None
+    dependency_probes: Mapping[str, Callable[[], Awaitable[bool]]] = field(default_factory=dict)
+    drain_per_s: float = 2000.0
+    tally: Tally = field(default_factory=Tally)
+    buckets: Buckets | None = None
 
     def get(self, machine: int) -> Machine:
         """A machine as committed."""
@@ -76,11 +85,11 @@ class Hands:
 
     def reading(self, member: Machine) -> Reading | None:
         """The last reading that its agent published."""
-        return self.board.reading(self.server_of(member).name, member.name)
+        return self.board.reading(self.server_of(member).name, member.name, member.id)
 
     def track(self, member: Machine) -> MemberTrack | None:
         """What was last heard of a member, and when."""
-        return self.board.member(self.server_of(member).name, member.name)
+        return self.board.member(self.server_of(member).name, member.name, member.id)
 
     def stream_lag_s(self, primary: Machine, standby: Machine) -> float:
         """Seconds by which the standby's stream was lost before the primary was last seen alive; inf when unknown."""

@@ -1,0 +1,265 @@
+"""Handlers of a dependency's life: asked while it is uncertain, watched while it is down, drained to when it is back.
+
+Nothing is kept here that a successor would need: what waits, what is under way and what is through stand in the log.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from herder.engine.buckets import Rate
+from herder.engine.bulk import Bulk
+from herder.engine.decide import Input
+from herder.engine.effects import Outcome
+from herder.engine.world import Machine, World
+from herder.governor.pace import next_rate
+from herder.machines.dependency import What
+from herder.model.errors import HerderError
+from herder.remedies.hands import Hands
+from herder.remedies.tally import Calls, are_failing
+
+log = logging.getLogger("herder.dependencies")
+
+IN_A_ROW = 3
+"""As many answers, or failures, in a row are believed."""
+
+ASK_PAUSE_S = 2.0
+WATCH_PAUSE_S = 5.0
+STEP_S = 1.0
+
+FIRST_PER_S = 50.0
+"""Where a drain begins; it doubles each second in which half of that came through."""
+
+UNDER_WAY_S = 30.0
+"""Seconds of work that may be under way at once: a store that takes nothing is not given more and more."""
+
+REFUSED_MAX = 3
+"""Seconds in a row in which more stall again than come through: then it does not answer after all."""
+
+STALLED_MIN = 3
+STALLED_SHARE = 0.2
+"""Archives that stall together are their store's fault (failures.md 35); one alone is its own (29)."""
+
+STALLED = ("uncertain", "unavailable")
+LIVE = ("available", "uncertain", "unavailable", "restart")
+Ids = NDArray[np.uint32]
+Probe = Callable[[], Awaitable[bool]]
+
+
+class Asked(StrEnum):
+    """Outcomes of `probe_dependency`."""
+
+    ANSWERED = "answered"
+    DOWN = "down"
+
+
+class Answering(StrEnum):
+    """Outcome of `watch_dependency`. Silence is none: we look on."""
+
+    ANSWERING = "answering"
+
+
+class Drained(StrEnum):
+    """Outcome of `drain_backlog`."""
+
+    DRAINED = "drained"
+
+
+@dataclass(frozen=True, slots=True)
+class Symptom:
+    """What is seen of a dependency without asking it. failing None: nothing can be seen. why: for people."""
+
+    failing: bool | None
+    why: str = ""
+
+
+async def probe_dependency(hands: Hands, work: Machine) -> Outcome:
+    """Three answers, or three failures, in a row. What cannot be asked is judged by its symptoms; the state's deadline
+    takes it for down when even those say nothing.
+    """
+    well, failed = 0, 0
+    while max(well, failed) < IN_A_ROW:
+        answers = await _answers(hands, work)
+        well = well + 1 if answers else 0
+        failed = failed + 1 if answers is False else 0
+        await hands.clock.sleep(ASK_PAUSE_S)
+    if well:
+        return Outcome(Asked.ANSWERED, why=f"{work.name} answered {well} times in a row")
+    return Outcome(Asked.DOWN, why=f"{work.name} did not answer {failed} times in a row")
+
+
+async def watch_dependency(hands: Hands, work: Machine) -> Outcome:
+    """Until it answers three times in a row. One that can neither be asked nor seen waits for a person's word."""
+    well = 0
+    while well < IN_A_ROW:
+        await hands.clock.sleep(WATCH_PAUSE_S)
+        well = well + 1 if await _answers(hands, work) else 0
+    return Outcome(Answering.ANSWERING, why=f"{work.name} answered {well} times in a row")
+
+
+async def _answers(hands: Hands, work: Machine) -> bool | None:
+    """True, False, or None where there is no way to know."""
+    probe = _probe_of(hands, work)
+    if probe is None:
+        failing = symptom(hands, work).failing
+        return None if failing is None else not failing
+    try:
+        return await probe()
+    except HerderError as error:
+        log.info("%s: %s", work.name, error.message)
+        return False
+
+
+def _probe_of(hands: Hands, work: Machine) -> Probe | None:
+    """The one that was passed in under its name; a provider can always be asked for one of its servers."""
+    given = hands.dependency_probes.get(work.name)
+    if given is not None or work.data["what"] != What.PROVIDER:
+        return given
+    servers = hands.world().ids_in("server", "available", "uncertain", "unavailable")
+    if not len(servers):
+        return None
+    name = hands.get(int(servers[0])).name
+
+    async def asked() -> bool:
+        await hands.provider.alive(name)  # what it says of the server does not matter: it answers
+        return True
+
+    return asked
+
+
+def symptom(hands: Hands, work: Machine) -> Symptom:
+    """Of a store: how many archives stall. Of anything else: how its calls ended lately."""
+    if work.data["what"] == What.OBJECT_STORE:
+        return stalled_together(*_stalled_of(hands.world(), work.id))
+    calls = hands.tally.within(work.name, hands.clock.monotonic())
+    return calls_symptom(calls)
+
+
+def calls_symptom(calls: Calls) -> Symptom:
+    """Pure."""
+    if not calls.well + calls.failed:
+        return Symptom(None)
+    return Symptom(are_failing(calls), f"{calls.failed} of {calls.well + calls.failed} calls failed")
+
+
+def stalled_together(stalled: int, archives: int) -> Symptom:
+    """Pure. stalled of `archives` do not archive."""
+    if not archives:
+        return Symptom(None)
+    together = stalled >= STALLED_MIN and stalled >= archives * STALLED_SHARE
+    return Symptom(together, f"{stalled} of {archives} archives stall")
+
+
+def _stalled_of(world: World, store: int) -> tuple[int, int]:
+    return len(archives_of(world, store, *STALLED)), len(archives_of(world, store, *LIVE))
+
+
+def archives_of(world: World, store: int, *states: str) -> Ids:
+    """The archives in a store (and in one of these states), ascending. With one store only no fact has to be read."""
+    archives = world.ids_in("archive", *states) if states else world.ids("archive")
+    stores = [found.id for found in world.of_kind("dependency") if found.data["what"] == What.OBJECT_STORE]
+    if stores == [store]:
+        return archives
+    held: Ids = archives[world.fact(archives, "store", 0, np.uint32) == store]
+    return held
+
+
+# ---- when it is back
+
+
+async def drain_backlog(hands: Hands, work: Machine) -> Outcome:
+    """Let what waited begin, slowly at first: archives of a store by their plan, calls of a provider by its bucket."""
+    began = hands.clock.monotonic()
+    if work.data["what"] == What.OBJECT_STORE:
+        count = await _drain_archives(hands, work)
+        why = f"{count} archives drained in {hands.clock.monotonic() - began:.0f} s"
+    else:
+        await _open_bucket(hands, f"{work.data['what']}:{work.data.get('scope', '')}", work.name)
+        why = "it has taken its full rate"
+    return Outcome(Drained.DRAINED, why=why)
+
+
+async def _drain_archives(hands: Hands, work: Machine) -> int:
+    """Until none of the store's archives stalls; returns how many came through."""
+    rate, through, refused = min(FIRST_PER_S, hands.drain_per_s), 0, 0
+    before = UnderWay.nothing()
+    while True:
+        world = hands.world()
+        waiting, draining = archives_of(world, work.id, *STALLED), archives_of(world, work.id, "restart")
+        sent, failed = before.ended(world, waiting, draining)
+        through += sent
+        if not len(waiting) and not len(draining):
+            return through
+        refused = refused + 1 if failed > sent else 0
+        if refused == REFUSED_MAX:
+            why = f"{failed} archives stalled again in a second, {sent} came through"
+            hands.submit(
+                Input(
+                    work.id, "failing", {"evidence": {"why": why}}, why=why, actor="drain_backlog", entered=work.entered
+                )
+            )
+        rate = next_rate(rate, sent / STEP_S, failed / STEP_S, hands.drain_per_s)
+        room = min(int(rate * STEP_S), int(rate * UNDER_WAY_S) - len(draining))
+        chosen = first_by_plan(world, waiting, room)
+        before = UnderWay.of(world, np.concatenate([draining, chosen]))
+        if len(chosen):
+            why = "its store takes the log again, and it is its turn"
+            seen = world.columns.entered[chosen]
+            hands.submit(Bulk("archive", "drain", chosen, why=why, actor="drain_backlog", entered=seen))
+        await hands.clock.sleep(STEP_S)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class UnderWay:
+    """Archives that were draining or told to, and the version at which each was seen to be so, shape (n,)."""
+
+    machines: Ids
+    entered: Ids
+
+    @classmethod
+    def nothing(cls) -> UnderWay:
+        """None of them."""
+        return cls(np.empty(0, np.uint32), np.empty(0, np.uint32))
+
+    @classmethod
+    def of(cls, world: World, machines: Ids) -> UnderWay:
+        """As they are now."""
+        return cls(machines, world.columns.entered[machines])
+
+    def ended(self, world: World, waiting: Ids, draining: Ids) -> tuple[int, int]:
+        """How many of them came through since, and how many wait again. One that only was not begun yet is neither."""
+        waits = np.isin(self.machines, waiting)
+        again = waits & (world.columns.entered[self.machines] != self.entered)
+        through = ~waits & ~np.isin(self.machines, draining)
+        return int(np.count_nonzero(through)), int(np.count_nonzero(again))
+
+
+def first_by_plan(world: World, archives: Ids, room: int) -> Ids:
+    """`room` of them, those of the best plan first, then in order of their making. Pure."""
+    if room <= 0:
+        return archives[:0]
+    if len(archives) <= room:
+        return archives
+    return archives[np.argsort(world.columns.priority[archives], kind="stable")[:room]]
+
+
+async def _open_bucket(hands: Hands, bucket: str, name: str) -> None:
+    """From a small share of its rate back to all of it; halved when calls fail. Without a rate nothing is to be opened."""
+    full = hands.buckets.rate(bucket) if hands.buckets is not None else None
+    if full is None or hands.buckets is None:
+        return
+    per_s = max(full.per_s / 32, min(1.0, full.per_s))
+    try:
+        while per_s < full.per_s:
+            hands.buckets.set(bucket, Rate(per_s, min(full.burst, max(per_s, 1.0))))
+            await hands.clock.sleep(STEP_S)
+            failing = are_failing(hands.tally.within(name, hands.clock.monotonic()))
+            per_s = max(per_s / 2, full.per_s / 64) if failing else per_s * 2
+    finally:
+        hands.buckets.set(bucket, full)

@@ -1,0 +1,38 @@
+"""/v1/recovery and /v1/dependencies pass words on unchanged."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+import pytest
+
+from herder.api.app import build
+from tests.unit.api.standin import PARKED, RECOVERY, STORE, StandIn
+
+
+@pytest.fixture
+def control() -> StandIn:
+    return StandIn()
+
+
+@pytest.fixture
+async def http(control):
+    transport = httpx.ASGITransport(build(control, asyncio.Event()), raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://herder") as client:
+        yield client
+
+
+async def test_recoveries_are_told_with_what_they_wait_for(http):
+    answer = await http.get("/v1/recovery")
+    assert answer.json() == {"incidents": [RECOVERY], "dependencies": [STORE], "parked": [PARKED]}
+    assert (await http.get("/v1/dependencies")).json() == [STORE]
+
+
+async def test_orders_and_words_reach_the_control_plane(http, control):
+    assert (await http.post("/v1/recovery/incident-12/pause")).status_code == 200
+    assert (await http.post("/v1/dependencies/object-store:eu-1/down")).status_code == 200
+    assert control.asked == [
+        ("order_recovery", "incident-12", "pause"),
+        ("say_of_dependency", "object-store:eu-1", "down"),
+    ]
