@@ -6,7 +6,7 @@ import pytest
 
 from tests.house.tree import ROOT
 
-LOCKED = ("build", "runtime", "dev")
+LOCKED = ("build", "runtime", "dev", "bench")
 PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==(\S+)", re.MULTILINE)
 
 
