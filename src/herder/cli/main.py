@@ -16,12 +16,17 @@ from herder.cli import (
     config,
     create,
     demo,
+    drill,
+    exercise,
     history,
     pages,
+    playbooks,
+    recovery,
     say,
     servers,
     services,
     status,
+    storm,
     up,
     urls,
     verify,
@@ -68,11 +73,16 @@ for _name, _command, _heading, _short in (
     ("events", history.events, _NIGHT, "What happened, in words"),
     ("explain", history.explain, _NIGHT, "Why, down to the line of the engine's log"),
     ("pages", pages.pages, _NIGHT, "What a person was told"),
+    ("recovery", recovery.recovery, _NIGHT, "Recoveries in waves, and what remedies wait for"),
     ("allow-failover", services.allow_failover, _NIGHT, "One more failover for a blocked service"),
+    ("playbooks", playbooks.playbooks, _NIGHT, "How often each remedy ran, and how it ended"),
     ("demo", demo.demo, _LAB, "Break real databases and watch them heal"),
+    ("drill", drill.drill, _LAB, "Run a region's bad day over a simulated fleet"),
     ("verify", verify.verify, _LAB, "Prove the safety rules over the tables"),
 ):
     app.command(_name, rich_help_panel=_heading, short_help=_short)(_command)
+app.add_typer(storm.app, name="storm", rich_help_panel=_NIGHT, short_help="Is it them, or is it us? Freezes and budgets")
+app.add_typer(exercise.app, name="exercise", rich_help_panel=_SERVICES, short_help="Services whose primary moves on a schedule")
 app.add_typer(bench.app, name="bench", rich_help_panel=_LAB, short_help="Measure failovers and provisioning here")
 
 

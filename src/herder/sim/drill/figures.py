@@ -16,6 +16,8 @@ MOSTLY_WELL = 0.25
 
 TEXTURE = {"unavailable": "hatch", "uncertain": "dots"}
 AXIS_ROOM_MS = 60_000
+LATE_MS = 60_000
+"""A page that takes longer than this to arrive is drawn as late."""
 
 _KINDS = {"service": "services", "archive": "archives", "server": "servers", "member": "members"}
 
@@ -183,12 +185,12 @@ def _pages(result: DrillResult, axis: Axis) -> str:
         late = page.delivered_ms if page.delivered_ms is not None else axis.end_ms
         text = f"{clock(page.at_ms)} {page.reason.replace('_', ' ')}, {page.scope}: {counted(page.units, 'unit')}"
         rows.setdefault(page.reason.replace("_", " "), []).append(Mark(page.at_ms, text, late))
-    late_ones = sum(page.delivered_ms is None or page.delivered_ms - page.at_ms > 60_000 for page in result.pages)
-    spoke = sum(page.units for page in result.pages)
-    caption = f"{counted(len(result.pages), 'page')} for {counted(spoke, 'unit')}. "
+    never = sum(page.delivered_ms is None for page in result.pages)
+    late_ones = sum(page.delivered_ms is not None and page.delivered_ms - page.at_ms > LATE_MS for page in result.pages)
+    caption = f"{counted(len(result.pages), 'page')} for {counted(sum(page.units for page in result.pages), 'unit')}. "
     caption += (
-        f"{counted(late_ones, 'of them came', 'of them came')} late; a dashed line leads to when."
-        if late_ones
+        f"{late_ones} late, {never} never delivered; a dashed line leads to when."
+        if late_ones + never
         else "None came late."
     )
     return _block("Pages", dots(axis, rows, "pages over time"), caption)

@@ -60,7 +60,7 @@ def pages(result: DrillResult) -> str:
         for page in result.pages[:PAGES_MAX]
     ]  # fmt: skip
     left = len(result.pages) - PAGES_MAX
-    return _section("Pages sent", _table(("#sent", "#arrived", "reason", "scope", "#units"), rows),
+    return _section("Pages sent", _table(("sent", "arrived", "reason", "scope", "#units"), rows),
                     f"{left:,} more are in result.json." if left > 0 else "")  # fmt: skip
 
 

@@ -1,0 +1,47 @@
+"""The stores that a drill may commit to: opened empty and migrated, and gone afterwards."""
+
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from herder.sim.drill.stores import STORES
+
+
+class Clock:
+    """A moment of 2017: what a record is dated with must be the day's own clock."""
+
+    def now_ms(self):
+        return 1_488_303_420_000
+
+    def monotonic(self):
+        return 0.0
+
+    async def sleep(self, seconds):
+        return None
+
+
+@pytest.fixture
+def place(monkeypatch):
+    """In /tmp, since PostgreSQL's user must be able to pass through."""
+    with tempfile.TemporaryDirectory(prefix="hd-", dir="/tmp") as name:
+        Path(name).chmod(0o755)
+        monkeypatch.setattr(tempfile, "tempdir", name)
+        yield Path(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(STORES))
+async def test_a_store_is_empty_when_it_is_opened_and_leaves_nothing_when_it_is_closed(name, place):
+    async with STORES[name](Clock()) as store:
+        assert await store.units() == []
+        assert await store.tail(0, 0) == []
+    assert list(place.iterdir()) == []
+
+
+@pytest.mark.slow
+async def test_a_store_is_removed_when_the_day_ends_badly(place):
+    with pytest.raises(RuntimeError, match="the day"):
+        async with STORES["postgres"](Clock()):
+            raise RuntimeError("the day ended badly")
+    assert list(place.iterdir()) == []
