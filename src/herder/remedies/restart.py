@@ -1,4 +1,4 @@
-"""Handler of restart in place: stopped for sure, then started on the same data."""
+"""Handler of restart in place: stopped cleanly and for sure, then started on the same data."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Restarted(StrEnum):
 async def restart_primary(hands: Hands, work: Machine) -> Outcome:
     """One job: the agent sees that no process is left before it starts, whatever was there before."""
     member = hands.get(work.data["member"])
-    args: dict[str, Any] = {"fast": bool(work.data.get("fast"))}
+    args: dict[str, Any] = {}
     try:
         if hands.service(member).data.get("on_isolation") == "stop":
             # Under a lease an agent starts an engine only by a word this fresh: one from before a freeze is refused.
