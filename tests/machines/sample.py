@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from herder.engine.world import Machine, World
@@ -18,9 +19,14 @@ def put(world: World, ident: int, kind: str, state: str, **facts: Any) -> Machin
     machine = Machine(
         ident, kind, state, version=3, entered=3, order=1, since_ms=NOW_MS - 1000, deadline_ms=0, data=facts
     )
-    world.machines[ident] = machine
-    world._by_kind.setdefault(kind, set()).add(ident)
-    world.next_id = max(world.next_id, ident + 1)
+    world.put(machine)
+    return machine
+
+
+def change(world: World, ident: int, **fields: Any) -> Machine:
+    """Set fields of a machine (state, times, data)."""
+    machine = replace(world.get(ident), **fields)
+    world.put(machine)
     return machine
 
 
@@ -57,11 +63,11 @@ def playbook_facts(**changes: Any) -> dict[str, Any]:
     } | changes  # fmt: skip
 
 
-def well(**changes: Any) -> World:
-    """Everything is available. changes: facts of the service."""
+def well(slots: int = 3, **changes: Any) -> World:
+    """Everything is available. slots: how many members there are. changes: facts of the service."""
     world = World()
     put(world, SERVICE, "service", "available", **service_facts(**changes))
-    for slot in range(3):
+    for slot in range(slots):
         put(world, MEMBERS[slot], "member", "available", **member_facts(slot))
         put(world, SERVERS[slot], "server", "available", **server_facts(slot))
     world.seq, world.epoch = 1, 1
@@ -70,10 +76,7 @@ def well(**changes: Any) -> World:
 
 def small(engine: str = "postgres", plan: str = "standard", members: int = 2, **changes: Any) -> World:
     """The same with fewer members and no sync set."""
-    world = well(
-        engine=engine, plan=plan, sync=False, voters=[], members=MEMBERS[:members], servers=SERVERS[:members], **changes
-    )
-    for ident in (*MEMBERS[members:], *SERVERS[members:]):
-        kind = world.machines.pop(ident).kind
-        world._by_kind[kind].discard(ident)
-    return world
+    return well(
+        members, engine=engine, plan=plan, sync=False, voters=[], members=MEMBERS[:members], servers=SERVERS[:members],
+        **changes,
+    )  # fmt: skip

@@ -29,11 +29,15 @@ FACTS: tuple[dict[str, Any], ...] = tuple(
         {"on_isolation": "stop"},
         {"members": [sample.MEMBERS[0]]},
         {"playbook": sample.PLAYBOOK},
+        {"rounds": 9},
+        {"by": "budget"},
+        {"told": True},
+        {"boots": 3},
     )
 )
 """What may decide a guard; the first that does is taken."""
 
-BROUGHT: tuple[dict[str, Any], ...] = ({}, {"sync": False}, {"consent": "orders", "service_name": "orders"})
+BROUGHT: tuple[dict[str, Any], ...] = ({}, {"sync": False}, {"consent": "orders", "service_name": "orders"}, {"exercise": True}, {"verdict": "us"}, {"by": "budget"})
 
 
 def edge_name(edge: Table | Row) -> str:
@@ -62,11 +66,9 @@ def world_with(kind: str, state: str, facts: dict[str, Any]) -> tuple[World, Mac
     ident = {"service": sample.SERVICE, "member": sample.MEMBERS[0], "server": sample.SERVERS[0]}.get(
         kind, sample.PLAYBOOK
     )
-    machine = sample.put(world, ident, kind, state, **(known | facts))
     if state == ABSENT:
-        del world.machines[ident]
-        world._by_kind[kind].discard(ident)
-    return world, machine
+        return world, Machine(ident + 100, kind, data=known | facts)
+    return world, sample.put(world, ident, kind, state, **(known | facts))
 
 
 def told_to(table: Table, row: Row) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 
 from herder.engine.effects import Outcome, Registered, check_handlers
 from herder.machines.registry import TABLES
-from herder.remedies.handlers import HANDLERS, HANDLERS_OF_MANY, bind
+from herder.remedies.handlers import BUCKETS, HANDLERS, HANDLERS_OF_MANY, bind
 from herder.remedies.hands import Hands
 
 
@@ -37,6 +37,10 @@ def test_every_effect_has_its_handler(registered: list[Registered]):
 def test_handlers_get_their_hands():
     bound = bind(cast(Hands, object()))
     assert [handler.effect for handler in bound] == [effect for effect, *_ in (*HANDLERS, *HANDLERS_OF_MANY)]
+
+
+def test_buckets_are_of_effects_that_there_are():
+    assert set(BUCKETS) <= {effect for effect, *_ in HANDLERS}
 
 
 def test_a_missing_handler_is_named(registered: list[Registered]):

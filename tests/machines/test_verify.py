@@ -62,7 +62,6 @@ def test_the_report_is_a_page_for_people(capsys: pytest.CaptureFixture[str], mon
     [
         ("restart", "restarting", "failed", 2),
         ("provision", "hiring", "failed", 2),
-        ("server", "unavailable", "boot_due", 3),
     ],
 )
 def test_a_count_shuts_the_guard_of_what_is_tried_again(kind: str, state: str, event: str, tries: int):
@@ -182,7 +181,6 @@ MUTANTS: dict[str, tuple[tuple[Table, ...], tuple[str, str]]] = {
         ("guards", "restart.restarting"),
     ),
     "a restart without end": (row_of("restart", "restarting", "failed", update=None), ("S8", "restart.restarting")),
-    "boots without end": (row_of("server", "unavailable", "boot_due", update=None), ("S8", "server.unavailable")),
     "provisioning without end": (row_of("provision", "founding", "failed", update=None), ("S8", "provision.founding")),
     "an eleventh state": (plus_state("member", State("sulking", "")), ("states", "member.sulking")),
     "a state that nobody reaches": (plus_state("strike", State("lost", "", final=True)), ("S9", "strike.lost")),

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
-from herder.engine.decide import Input, decide, due
+from herder.engine.bulk import due
+from herder.engine.decide import Input, decide
 from herder.engine.record import FORMAT, GENESIS, Body, open_record, pack, seal
 from herder.engine.world import Machine, World
-from herder.fleet import commands
+from herder.fleet import commands, exercise
 from herder.machines.verify import FROM_OUTSIDE
 from herder.model.errors import HerderError
+from herder.ports.driver import Position, Reading
 from herder.ports.store import StoredRecord
 from herder.remedies.catalogue import Catalogue
 from tests.machines import sample
@@ -25,8 +27,9 @@ WALKS = 60
 HEALING = 80
 """Rounds of 15 seconds, shorter than every deadline, in which all must come well; rebuilds wait up to 300 s."""
 
-FORGED = frozenset({"retire", "purge", "again", "primary_well", "resolve", "overtaken", "primary_lost"})
-"""Sent by the catalogue, which plays itself here."""
+FORGED = frozenset({"retire", "purge", "again", "primary_well", "resolve", "overtaken", "primary_lost",
+                    "exercise_began", "exercise_ended", "exercise_failed", "durability_overridden"})  # fmt: skip
+"""Sent by the catalogue, which plays itself here, and by those who also end what they began."""
 
 
 class Walk:
@@ -113,11 +116,17 @@ class Walk:
             lambda: commands.switch_over(self.world, "orders", "", "ann"),
             lambda: commands.restart_service(self.world, "orders", "ann"),
             lambda: commands.allow_failover(self.world, "orders", "ann"),
+            lambda: exercise.begin(self.world, "orders", "failover", "due", self.now_ms, self._reading),
         ])  # fmt: skip
         try:
             return command()
         except HerderError:
             return [self._event()]
+
+    def _reading(self, member: Machine) -> Reading:
+        """Everybody streams from it."""
+        members = (self.world.get(ident).name for ident in sample.MEMBERS if self.world.find(ident))
+        return Reading(alive=True, position=Position(1, 100), streaming=dict.fromkeys(members, 100))
 
     def check(self) -> None:
         service = self.world.get(sample.SERVICE)

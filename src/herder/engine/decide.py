@@ -9,7 +9,6 @@ from typing import Any
 
 from herder.engine.record import Move
 from herder.engine.world import Machine, World
-from herder.machines.registry import BY_KIND
 from herder.machines.table import CREATE, Emit, Row
 from herder.ports.store import Claim
 
@@ -37,12 +36,15 @@ class Input:
 
 @dataclass(slots=True)
 class Decision:
-    """What a batch comes to. after: the machines it changes, as they will be. dropped: inputs that meant nothing, with the reason (they are counted, not logged)."""
+    """What a batch comes to. after: the machines it changes, as they will be. at_rest: services that nobody need look at
+    again until something of them moves. dropped: inputs that meant nothing, with the reason (counted, not logged).
+    """
 
     moves: list[Move] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
     releases: list[tuple[str, str]] = field(default_factory=list)
     after: dict[int, Machine] = field(default_factory=dict)
+    at_rest: list[int] = field(default_factory=list)
     dropped: list[tuple[Input, str]] = field(default_factory=list)
 
 
@@ -54,19 +56,34 @@ class Draft:
         self.now_ms = now_ms
         self.next_id = world.next_id
         self.changed: dict[int, Machine] = {}
+        self.at_rest: list[int] = []
+        self.moved = False
+        self._touched: dict[int, None] = {}
+
+    def touch(self, machine: Machine) -> None:
+        """It has moved: its service is to be reviewed."""
+        self.moved = True
+        if machine.service:
+            self._touched.setdefault(machine.service)
+
+    def take_touched(self) -> list[Machine]:
+        """Services of what moved since this was asked last."""
+        found = [self.find(ident) for ident in self._touched]
+        self._touched = {}
+        return [service for service in found if service is not None]
 
     def get(self, machine: int) -> Machine:
         """As it would be; KeyError when there is none."""
-        return self.changed.get(machine) or self.world.machines[machine]
+        return self.changed.get(machine) or self.world.get(machine)
 
     def find(self, machine: int) -> Machine | None:
         """As it would be, or None."""
-        return self.changed.get(machine) or self.world.machines.get(machine)
+        return self.changed.get(machine) or self.world.find(machine)
 
     def edit(self, machine: int) -> Machine:
         """A copy that may be changed."""
         if machine not in self.changed:
-            self.changed[machine] = self.world.machines[machine].copy()
+            self.changed[machine] = self.world.get(machine).copy()
         return self.changed[machine]
 
     def make(self, machine: int, kind: str) -> Machine:
@@ -83,11 +100,31 @@ class Draft:
         return self.next_id - 1
 
     def of_kind(self, kind: str) -> Iterator[Machine]:
-        """All machines of a kind as they would be."""
+        """All machines of a kind as they would be. For kinds that are few."""
         for machine in self.world.of_kind(kind):
             yield self.changed.get(machine.id, machine)
-        known = self.world.machines
-        yield from (machine for ident, machine in self.changed.items() if machine.kind == kind and ident not in known)
+        for machine in [*self.changed.values()]:
+            if machine.kind == kind and self.world.find(machine.id) is None:
+                yield machine
+
+    def playbooks_of(self, service: int) -> list[Machine]:
+        """Live playbooks that would work for a service."""
+        return [found for found in self._over(self.world.playbooks_of(service)) if _works_for(found, service)]
+
+    def open_pages(self, subject: int) -> list[Machine]:
+        """Pages about a subject that would be open."""
+        found = self._over(self.world.open_pages(subject))
+        return [page for page in found if page.kind == "page" and page.state == "open" and page.data["subject"] == subject]
+
+    def _over(self, known: list[Machine]) -> list[Machine]:
+        """What the world knows, as it would be, and all that this batch changes besides."""
+        seen = {machine.id for machine in known}
+        others = (machine for ident, machine in self.changed.items() if ident not in seen)
+        return [*(self.changed.get(machine.id, machine) for machine in known), *others]
+
+
+def _works_for(machine: Machine, service: int) -> bool:
+    return not machine.table.unit and machine.kind != "page" and machine.live and machine.service == service
 
 
 Review = Callable[[Draft], Sequence[Input]]
@@ -105,7 +142,7 @@ def decide(world: World, inputs: Sequence[Input], now_ms: int, review: Review | 
         if rounds > ROUNDS_MAX:
             raise RuntimeError(f"the review does not settle: {more[0].create or more[0].event}")
         _step_all(draft, more, decision)
-    decision.after = draft.changed
+    decision.after, decision.at_rest = draft.changed, draft.at_rest
     return decision
 
 
@@ -141,6 +178,7 @@ def _step(draft: Draft, item: Input, decision: Decision) -> list[Input]:
     machine = draft.edit(item.machine) if not item.create else machine
     move = _move(machine, row, item, draft.now_ms)
     decision.moves.append(move)
+    draft.touch(machine)
     decision.claims.extend(item.claims)
     decision.releases.extend((claim_kind(machine.kind, fact), str(machine.data[fact])) for fact in row.releases)
     return [*_emitted(draft, machine, row, move), *_paged(draft, machine, row, item)]
@@ -205,8 +243,8 @@ def _paged(draft: Draft, machine: Machine, row: Row, item: Input) -> list[Input]
 def page_input(draft: Draft, machine: Machine, reason: str, text: str) -> Input:
     """One open page a (service or server, reason): a second one counts up."""
     subject = int(machine.data.get("service", 0)) or machine.id
-    for page in draft.of_kind("page"):
-        if page.state == "open" and page.data["subject"] == subject and page.data["reason"] == reason:
+    for page in draft.open_pages(subject):
+        if page.data["reason"] == reason:
             return Input(page.id, "again", {"sender": machine.id}, why=text)
     facts = {"subject": subject, "raised_by": machine.id, "reason": reason, "text": text, "times": 1,
              "name": f"page-{draft.next_id}", "service": subject}  # fmt: skip
@@ -216,14 +254,3 @@ def page_input(draft: Draft, machine: Machine, reason: str, text: str) -> Input:
 def claim_kind(kind: str, fact: str) -> str:
     """The kind of claim that keeps a fact unique among machines of a kind."""
     return f"{kind}.{fact}"
-
-
-def due(world: World, now_ms: int) -> list[Input]:
-    """Deadlines that have passed, as events."""
-    found: list[Input] = []
-    for machine in world.machines.values():
-        if machine.deadline_ms and machine.deadline_ms <= now_ms:
-            deadline = BY_KIND[machine.kind].by_name[machine.state].deadline
-            if deadline is not None:
-                found.append(Input(machine.id, deadline.event, {}, entered=machine.entered, actor="deadline"))
-    return found

@@ -8,9 +8,11 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from herder.engine.decide import Input, Review, due
+from herder.engine.bulk import due
+from herder.engine.decide import Input, Review
 from herder.engine.effects import EffectRunner
-from herder.engine.shard import Committed, Proposal, Shard, ShardLost
+from herder.engine.queue import BATCH, Queue
+from herder.engine.shard import Committed, Item, Proposal, Shard, ShardLost
 from herder.engine.world import World
 from herder.model.errors import Refused, Unreachable
 from herder.ports.clock import Clock
@@ -29,7 +31,7 @@ class Loop:
         self.clock = clock
         self.review = review
         self.effects: EffectRunner | None = None
-        self._inputs: list[Input] = []
+        self._queue = Queue()
         self._proposals: list[tuple[Proposal, asyncio.Future[Committed]]] = []
         self._wake = asyncio.Event()
         self._watchers: list[Callable[[Committed], None]] = []
@@ -42,9 +44,9 @@ class Loop:
         """What is committed."""
         return self.shard.world
 
-    def submit(self, item: Input) -> None:
-        """Put an event in; it is decided with the next batch."""
-        self._inputs.append(item)
+    def submit(self, item: Item) -> None:
+        """Put an event in, for one machine or for many; it is decided when its turn comes."""
+        self._queue.put(item, self.world)
         self._wake.set()
 
     async def propose(self, proposal: Proposal) -> Committed:
@@ -75,23 +77,40 @@ class Loop:
         """Until cancelled or the shard is lost. Starts every effect that is due first."""
         if self.effects is None:
             raise RuntimeError("the loop has no effects to run")
-        self.effects.follow(self.world, list(self.world.machines))
+        self.effects.start(self.world)
+        following = asyncio.create_task(self.shard.follower.run(), name="projection")
         try:
             while True:
                 await self._round()
         finally:
+            following.cancel()
             for _, future in self._proposals:
                 _answer(future, Unreachable("this control plane is ending", "ask again when it is up"))
 
     async def _round(self) -> None:
-        """Wait for something to decide, then commit commands, then events and deadlines."""
+        """Wait for something to decide, then commit commands, then events and deadlines, then one part of a bulk."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), DEADLINE_TICK_S)
         self._wake.clear()
         await self._proposals_once()
-        inputs, self._inputs = self._inputs, []
-        inputs.extend(due(self.world, self.clock.now_ms()))
-        await self._commit_surely(inputs)
+        self._queue_deadlines()
+        await self._commit_surely(self._queue.singles())
+        part = self._queue.bulk()
+        if part is not None:
+            await self.shard.follower.room(STORE_RETRY_S)
+            committed = await self._commit_surely([part])
+            for single in committed.singles:
+                self._queue.put(single, self.world)
+        if len(self._queue):
+            self._wake.set()
+
+    def _queue_deadlines(self) -> None:
+        """Those that have passed, unless what is queued already may be the same: they pass again at the next round."""
+        if self._queue.waiting >= BATCH:
+            return
+        for item in due(self.world, self.clock.now_ms()):
+            if isinstance(item, Input) or not self._queue.bulks:
+                self._queue.put(item, self.world)
 
     async def _proposals_once(self) -> None:
         """Each command is a record of its own, so that a taken name fails nobody else."""
@@ -110,11 +129,11 @@ class Loop:
             else:
                 _answer(future, committed)
 
-    async def _commit_surely(self, inputs: list[Input]) -> None:
+    async def _commit_surely(self, inputs: Sequence[Item]) -> Committed:
         """The store may be gone for a while: nothing is decided then, and nothing is lost (data services go on)."""
         while True:
             try:
-                await self._commit(inputs)
+                committed = await self._commit(inputs)
             except Unreachable as error:
                 if self.store_down_since is None:
                     self.store_down_since = self.clock.monotonic()
@@ -124,23 +143,30 @@ class Loop:
                 if self.store_down_since is not None:
                     log.warning("the store is back after %.1f s", self.clock.monotonic() - self.store_down_since)
                     self.store_down_since = None
-                return
+                return committed
 
-    async def _commit(self, inputs: Sequence[Input] | Proposal) -> Committed:
+    async def _commit(self, inputs: Sequence[Item] | Proposal) -> Committed:
         committed = await self.shard.commit(inputs, None if self.frozen else self.review)
         self.dropped += len(committed.decision.dropped)
         for item, reason in committed.decision.dropped:
             log.debug("dropped %s for %s: %s", item.event, item.machine, reason)
-        if committed.moved:
-            if self.effects is not None:
-                self.effects.follow(self.world, dict.fromkeys(committed.moved))
+        if committed.moved or committed.spans:
+            self._start_effects(committed)
             for watcher in list(self._watchers):
                 watcher(committed)
         return committed
 
+    def _start_effects(self, committed: Committed) -> None:
+        if self.effects is None:
+            return
+        self.effects.follow(self.world, dict.fromkeys(committed.moved))
+        for span in committed.spans:
+            kind, _, _, target = span.words
+            self.effects.follow_many(self.world, kind, target, span.machines)
+
     def facts(self) -> dict[str, Any]:
         """What `herder status` says of the engine."""
-        return {"seq": self.world.seq, "epoch": self.world.epoch, "machines": len(self.world.machines),
+        return {"seq": self.world.seq, "epoch": self.world.epoch, "machines": len(self.world.machines), "waiting": len(self._queue),
                 "dropped": self.dropped, "frozen": self.frozen, "store_down": self.store_down_since is not None,
                 "effects": self.effects.busy() if self.effects else []}  # fmt: skip
 

@@ -47,7 +47,7 @@ def history_rows(
     found: list[HistoryRow] = []
     for ordinal, move in enumerate(moves):
         table = BY_CODE[move.kind]
-        machine = machines.get(move.machine) or world.machines[move.machine]
+        machine = machines.get(move.machine) or world.get(move.machine)
         found.append(
             HistoryRow(
                 seq=seq,
@@ -94,5 +94,5 @@ def _service_name(world: World, machine: Machine, changed: dict[int, Machine] | 
     ident = service_of(machine)
     if not ident:
         return ""
-    service = (changed or {}).get(ident) or world.machines.get(ident)
+    service = (changed or {}).get(ident) or world.find(ident)
     return service.name if service is not None else ""

@@ -13,10 +13,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from herder.engine.shapes import Shape
+from herder.machines.registry import BY_CODE
 from herder.model.errors import HerderError
 from herder.ports.store import StoredRecord
 
-FORMAT = 1
+FORMAT = 2
+"""2 added spans (moves of one row for many machines) and births (cohorts); a record of format 1 has neither."""
+
 GENESIS = bytes(32)
 
 MOVE = np.dtype(
@@ -35,6 +39,8 @@ MOVE = np.dtype(
 """One move, 24 bytes."""
 
 KEEP = 1
+ENTERS = 2
+"""Of a span: source and target differ, so its machines' `since_ms` begins anew. Not stored: it follows from them."""
 
 
 class Note(msgspec.Struct, frozen=True, array_like=True):
@@ -42,6 +48,23 @@ class Note(msgspec.Struct, frozen=True, array_like=True):
 
     ordinal: int
     patch: dict[str, Any]
+    why: str
+    actor: str
+
+
+class Birth(msgspec.Struct, frozen=True, array_like=True):
+    """A cohort: `count` times the machines of `block`, ids `first_machine + i * len(block) + place`."""
+
+    first_machine: int
+    count: int
+    block: tuple[Shape, ...]
+
+
+class SpanNote(msgspec.Struct, frozen=True, array_like=True):
+    """Moves `first` to `first + count - 1` of the record are one row's, for one reason."""
+
+    first: int
+    count: int
     why: str
     actor: str
 
@@ -54,6 +77,8 @@ class Body(msgspec.Struct, frozen=True, array_like=True):
     owner: str
     moves: bytes
     notes: list[Note]
+    spans: list[SpanNote] = []
+    births: list[Birth] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +98,36 @@ class Move:
     actor: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
+class Span:
+    """Moves of one row of one table, in a record's columns from `first`. Codes as in MOVE; flags: KEEP, ENTERS.
+
+    machines: u4 array, shape (count,).
+    """
+
+    first: int
+    count: int
+    kind: int
+    source: int
+    event: int
+    target: int
+    flags: int
+    deadline_ms: int
+    why: str
+    actor: str
+    machines: NDArray[np.uint32]
+
+    @property
+    def words(self) -> tuple[str, str, str, str]:
+        """(kind, source, event, target) by name."""
+        table = BY_CODE[self.kind]
+        names = table.state_names
+        return table.kind, names[self.source], table.events[self.event], names[self.target]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Record:
-    """A decoded record. columns: shape (n,), dtype MOVE."""
+    """A decoded record. columns: shape (n,), dtype MOVE; spans in order, the moves between them one by one."""
 
     shard: int
     seq: int
@@ -85,6 +137,8 @@ class Record:
     owner: str
     columns: NDArray[np.void]
     notes: dict[int, Note]
+    spans: tuple[Span, ...] = ()
+    births: tuple[Birth, ...] = ()
 
 
 class Broken(HerderError):
@@ -148,9 +202,27 @@ def open_record(stored: StoredRecord, prev: StoredRecord | None) -> Record:
         raise Broken(f"{name} is torn: {error}") from error
     if body.format > FORMAT:
         raise Broken(f"{name} was written by a newer herder (format {body.format})")
+    return as_record(stored, body)
+
+
+def as_record(stored: StoredRecord, body: Body) -> Record:
+    """A body that is known to be the stored record's, as a record."""
     columns = np.frombuffer(body.moves, dtype=MOVE)
     notes = {note.ordinal: note for note in body.notes}
-    return Record(stored.shard, stored.seq, stored.epoch, stored.at_ms, body.kind, body.owner, columns, notes)
+    spans = tuple(_span(columns, span) for span in body.spans)
+    return Record(stored.shard, stored.seq, stored.epoch, stored.at_ms, body.kind, body.owner, columns, notes, spans,
+                  tuple(body.births))  # fmt: skip
+
+
+def _span(columns: NDArray[np.void], note: SpanNote) -> Span:
+    """What its first move says holds for all of them."""
+    row = columns[note.first]
+    source, target = int(row["source"]), int(row["target"])
+    flags = int(row["flags"]) | (ENTERS if source != target else 0)
+    return Span(
+        note.first, note.count, int(row["kind"]), source, int(row["event"]), target, flags, int(row["deadline_ms"]),
+        note.why, note.actor, columns["machine"][note.first : note.first + note.count],
+    )  # fmt: skip
 
 
 def _chain(shard: int, seq: int, epoch: int, at_ms: int, prev_hash: bytes, data: bytes) -> bytes:

@@ -5,23 +5,29 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from herder.engine.bulk import Bulk, Cohort, chunks, decide_bulk
 from herder.engine.decide import Decision, Input, Review, decide
-from herder.engine.projection import history_rows, moves_of, unit_rows
-from herder.engine.record import FORMAT, Body, Broken, Record, open_record, pack, seal, takeover
+from herder.engine.follower import Follower
+from herder.engine.projection import history_rows, unit_rows
+from herder.engine.record import FORMAT, Body, Broken, Record, Span, as_record, open_record, pack, seal, takeover
 from herder.engine.world import World
 from herder.model.errors import Conflict, HerderError, Unreachable
 from herder.ports.clock import Clock
-from herder.ports.store import Batch, ClaimTaken, Collision, CommitUnknown, HistoryRow, LeaseHeld, Store, StoredRecord
+from herder.ports.store import Batch, ClaimTaken, Collision, CommitUnknown, LeaseHeld, Store, StoredRecord
 
 log = logging.getLogger("herder.engine")
 
-SNAPSHOT_EVERY = 5_000
-"""Records between snapshots: replaying that many takes about a second in Python."""
+SNAPSHOT_RECORDS = 5_000
+SNAPSHOT_MOVES = 50_000
+"""A snapshot is due after that many records, or after so many single moves: either replays in about a second."""
 
+SNAPSHOT_GROWTH = 4
+"""Moves of spans replay a thousand times faster, so a snapshot waits for that many of them a machine."""
 
-Proposal = Callable[[World], Sequence[Input]]
+Item = Input | Bulk | Cohort
+Proposal = Callable[[World], Sequence[Item]]
 """A command: looks at the world of the moment and says what to put in. It may raise HerderError: nothing happens then."""
 
 
@@ -33,11 +39,32 @@ class ShardLost(HerderError):
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """What a commit did. moved: machines in the order of their moves (empty: nothing fired, nothing was written)."""
+    """What a commit did. moved: machines in the order of their single moves; spans: those that moved in bulk (neither:
+    nothing fired, nothing was written). singles: what of a bulk must be stepped one by one, and was not yet.
+    """
 
     seq: int
     moved: tuple[int, ...]
     decision: Decision
+    spans: tuple[Span, ...] = ()
+    singles: tuple[Input, ...] = ()
+
+
+@dataclass(slots=True)
+class _Taken:
+    """What came into the world during one commit."""
+
+    moved: list[int] = field(default_factory=list)
+    spans: list[Span] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """One formed record. batch: as it is given to the store."""
+
+    stored: StoredRecord
+    record: Record
+    batch: Batch
 
 
 class Shard:
@@ -48,10 +75,13 @@ class Shard:
         self.store = store
         self.clock = clock
         self.world = World()
+        self.follower = Follower(store, number, clock, world=lambda: self.world)
         self._last: StoredRecord | None = None
         self._lock = asyncio.Lock()
         self._snapshot_seq = 0
-        self._attempts: dict[bytes, tuple[StoredRecord, Record]] = {}  # by hash, all at seq + 1
+        self._single_moves = 0
+        self._span_moves = 0
+        self._attempts: dict[bytes, _Attempt] = {}  # by hash, all at seq + 1
 
     async def open(self, owner: str, lease_ttl_s: float) -> None:
         """Take the lease with a takeover record, then replay through it. Raises Broken (named) or LeaseHeld."""
@@ -65,6 +95,7 @@ class Shard:
         if self._last is None or self._last.hash != mine.hash:
             raise ShardLost("the log does not end with this controller's takeover", "start herder again")
         self._snapshot_seq = self.world.seq
+        await self.follower.open()
 
     async def _take_over(self, owner: str, lease_ttl_s: float) -> StoredRecord:
         return await self.store.take_over(
@@ -88,60 +119,101 @@ class Shard:
                 prev = stored
         return world, prev
 
-    async def commit(self, inputs: Sequence[Input] | Proposal, review: Review | None = None) -> Committed:
-        """Decide, append once, take it in. Raises Conflict (a claim is taken, nothing written), Unreachable (the store
-        is gone; nothing was written, or what was is found again), ShardLost.
+    async def commit(self, inputs: Sequence[Item] | Proposal, review: Review | None = None) -> Committed:
+        """Decide, append, take it in: one record for single inputs, one for each part of a bulk. Raises Conflict (a claim
+        is taken, nothing written), Unreachable (the store is gone; nothing was written, or what was is found again),
+        ShardLost.
         """
-        moved: list[int] = []
+        taken = _Taken()
+        singles: list[Input] = []
         async with self._lock:
-            await self._look_for_attempts(moved)
-            while True:
-                now_ms = self.clock.now_ms()
-                wanted = inputs(self.world) if callable(inputs) else inputs  # ids are chosen in the world of the moment
-                decision = decide(self.world, wanted, now_ms, review)
-                if not decision.moves:
-                    break
-                stored, record = self._record(decision, now_ms)
-                self._attempts[stored.hash] = (stored, record)
-                written = await self._append(self._batch(decision, stored))
-                self._take_in(written, moved)
-                if written == stored.hash:
-                    break
+            await self._look_for_attempts(taken)
+            wanted = inputs(self.world) if callable(inputs) else inputs
+            bulks = [item for item in wanted if not isinstance(item, Input)]
+            decision = Decision()
+            if len(bulks) < len(wanted) or not bulks:
+                decision = await self._commit_singles(wanted, inputs, review, taken)
+            for bulk in bulks:
+                for part in chunks(bulk):
+                    singles.extend(await self._commit_bulk(part, taken))
         await self._snapshot_when_due()
-        return Committed(self.world.seq, tuple(moved), decision)
+        return Committed(self.world.seq, tuple(taken.moved), decision, tuple(taken.spans), tuple(singles))
 
-    def _batch(self, decision: Decision, stored: StoredRecord) -> Batch:
-        shadow = decision.after
-        return Batch(
+    async def _commit_singles(
+        self, wanted: Sequence[Item], inputs: Sequence[Item] | Proposal, review: Review | None, taken: _Taken
+    ) -> Decision:
+        while True:
+            now_ms = self.clock.now_ms()
+            decision = decide(self.world, [item for item in wanted if isinstance(item, Input)], now_ms, review)
+            if not decision.moves or await self._write(self._formed(decision, now_ms), taken):
+                for service in decision.at_rest:
+                    self.world.attention.dismiss(service)
+                return decision
+            # an earlier attempt is in the log: ids are chosen in the world of the moment
+            wanted = inputs(self.world) if callable(inputs) else inputs
+
+    async def _commit_bulk(self, part: Bulk | Cohort, taken: _Taken) -> list[Input]:
+        """Returns what of it must be stepped one by one."""
+        while True:
+            now_ms = self.clock.now_ms()
+            found = decide_bulk(self.world, part, now_ms)
+            if not len(found.moves):
+                return found.singles
+            body = Body(FORMAT, "moves", "", found.moves.tobytes(), [], found.spans, found.births)
+            if await self._write(self._formed_of(body, now_ms), taken):
+                return found.singles
+
+    def _formed(self, decision: Decision, now_ms: int) -> _Attempt:
+        """A record of single moves; it carries its own projection while the fleet is small."""
+        columns, notes = pack(decision.moves)
+        stored = self._sealed(Body(FORMAT, "moves", "", columns, notes), now_ms)
+        shadow, along = decision.after, self.follower.along()
+        history = history_rows(decision.moves, stored.seq, now_ms, shadow, self.world)
+        batch = Batch(
             record=stored,
             claims=tuple(decision.claims),
             releases=tuple(decision.releases),
-            units=unit_rows(shadow.values(), self.world, shadow),
-            history=history_rows(decision.moves, stored.seq, stored.at_ms, shadow, self.world),
+            units=unit_rows(shadow.values(), self.world, shadow) if along else (),
+            history=history if along else (),
         )
+        return _Attempt(stored, open_record(stored, self._last), batch)
 
-    def _take_in(self, written: bytes, moved: list[int]) -> None:
+    def _formed_of(self, body: Body, now_ms: int) -> _Attempt:
+        """A record of spans; its projection always follows."""
+        stored = self._sealed(body, now_ms)
+        return _Attempt(stored, as_record(stored, body), Batch(record=stored))
+
+    def _sealed(self, body: Body, now_ms: int) -> StoredRecord:
+        if self._last is None:
+            raise RuntimeError("the shard is not open")
+        return seal(self.number, self._last.seq + 1, self.world.epoch, now_ms, self._last.hash, body)
+
+    async def _write(self, attempt: _Attempt, taken: _Taken) -> bool:
+        """Append it and take in what is at its seq then. False: an earlier attempt of ours is there instead."""
+        self._attempts[attempt.stored.hash] = attempt
+        written = await self._append(attempt.batch)
+        self._take_in(written, taken)
+        return written == attempt.stored.hash
+
+    def _take_in(self, written: bytes, taken: _Taken) -> None:
         """The attempt that is in the log becomes the state; all others at its seq can never be."""
-        stored, record = self._attempts[written]
-        moved.extend(self.world.apply(record))
-        self._last = stored
+        attempt = self._attempts[written]
+        record = attempt.record
+        moved = self.world.apply(record)
+        taken.moved.extend(moved)
+        taken.spans.extend(record.spans)
+        self._single_moves += len(moved)
+        self._span_moves += len(record.columns) - len(moved)
+        self._last = attempt.stored
         self._attempts.clear()
+        self.follower.carried(record.seq, record.at_ms)
 
-    async def _look_for_attempts(self, moved: list[int]) -> None:
+    async def _look_for_attempts(self, taken: _Taken) -> None:
         """An append whose end was never learnt may have been committed since."""
         if self._attempts:
             found = await self.store.read(self.number, self.world.seq + 1)
             if found is not None:
-                self._take_in(self._mine(found), moved)
-
-    def _record(self, decision: Decision, now_ms: int) -> tuple[StoredRecord, Record]:
-        columns, notes = pack(decision.moves)
-        last = self._last
-        if last is None:
-            raise RuntimeError("the shard is not open")
-        body = Body(FORMAT, "moves", "", columns, notes)
-        stored = seal(self.number, last.seq + 1, self.world.epoch, now_ms, last.hash, body)
-        return stored, open_record(stored, last)
+                self._take_in(self._mine(found), taken)
 
     async def _append(self, batch: Batch) -> bytes:
         """Returns the hash of the record that is at this seq now: this one's, or that of an earlier attempt of ours."""
@@ -164,29 +236,19 @@ class Shard:
         return found.hash
 
     async def _snapshot_when_due(self) -> None:
-        if self.world.seq - self._snapshot_seq < SNAPSHOT_EVERY:
-            return
-        self._snapshot_seq = self.world.seq
-        await self.store.save_snapshot(self.number, self.world.seq, self.world.snapshot())
+        records = self.world.seq - self._snapshot_seq
+        many = self._span_moves > max(SNAPSHOT_GROWTH * self.world.size, SNAPSHOT_MOVES)
+        if records >= SNAPSHOT_RECORDS or self._single_moves >= SNAPSHOT_MOVES or many:
+            await self.snapshot()
 
-    async def history_from_log(self) -> list[HistoryRow]:
-        """Every move in words, from the log itself (the projection's source)."""
-        world, seq = World(), 0
-        prev: StoredRecord | None = None
-        rows: list[HistoryRow] = []
-        while records := await self.store.tail(self.number, seq):
-            for stored in records:
-                record = open_record(stored, prev)
-                world.apply(record)
-                moves = moves_of(record)
-                rows.extend(history_rows(moves, record.seq, record.at_ms, {}, world))
-                prev, seq = stored, stored.seq
-        return rows
+    async def snapshot(self) -> None:
+        """Keep the world as it is now, so that a start need not replay what lies before."""
+        last = self._last
+        if last is None:
+            raise RuntimeError("the shard is not open")
+        self._snapshot_seq, self._single_moves, self._span_moves = self.world.seq, 0, 0
+        await self.store.save_snapshot(self.number, last.seq, self.world.snapshot())
 
     async def rebuild_projection(self) -> int:
-        """Throw the projection away and derive it again; returns the number of units."""
-        async with self._lock:
-            history = await self.history_from_log()
-            units = unit_rows(self.world.machines.values(), self.world)
-            await self.store.rebuild_projection(units, history)
-            return len(units)
+        """Throw the projection away and derive it again while commits go on; returns the number of units."""
+        return await self.follower.rebuild()

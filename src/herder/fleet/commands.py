@@ -150,7 +150,7 @@ def restart_service(world: World, name: str, actor: str) -> list[Input]:
     service = idle_service(world, name, "restart")
     ident = world.next_id
     facts = {"name": f"{name}/restart-{ident}", "service": service.id, "member": service.data["primary"],
-             "term": service.data["term"], "fast": True}  # fmt: skip
+             "term": service.data["term"]}  # fmt: skip
     return [Input(ident, CREATE, facts, why=f"asked for by {actor}", actor=actor, create="restart")]
 
 
@@ -163,7 +163,7 @@ def allow_failover(world: World, name: str, actor: str) -> list[Input]:
 def idle_service(world: World, name: str, wanted: str) -> Machine:
     """A service that is available and that no playbook holds; Conflict otherwise."""
     service = find_service(world, name)
-    playbook = world.machines.get(service.data.get("playbook", 0))
+    playbook = world.find(service.data.get("playbook", 0))
     if playbook is not None and playbook.live:
         raise Conflict(f"'{name}' is held by {playbook.name} ({playbook.state})", f"herder wait {name}, then try again")
     if service.state != "available":

@@ -54,7 +54,7 @@ def wanted(world: World, service: Machine) -> Wanted:
     either, and not let off.
     """
     primary = world.get(service.data["primary"])
-    playbook = world.machines.get(service.data.get("playbook", 0))
+    playbook = world.find(service.data.get("playbook", 0))
     held = playbook is not None and playbook.live
     failing_over = held and playbook is not None and playbook.kind == "failover"
     leads = primary.data.get("role") == "primary" and not primary.data.get("deposed")
@@ -84,12 +84,12 @@ def next_step(want: Wanted, recorded_s: float, grip: Grip, lease_s: float) -> st
 
 def bound(world: World) -> list[Machine]:
     """Services whose primary is to run under a lease."""
+    services = (world.get(ident) for ident in sorted(world.isolated))
     return [
         service
-        for service in world.of_kind("service")
+        for service in services
         if service.live
         and service.state not in ("installing", "retired")
-        and service.data.get("on_isolation") == "stop"
         and not service.data["sync"]
         and len(service.data["members"]) > 1
     ]

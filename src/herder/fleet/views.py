@@ -50,9 +50,9 @@ def on_isolation(service: Machine) -> str:
 def member_view(world: World, board: Board, service: Machine, member: Machine) -> dict[str, Any]:
     """One member of `herder show --json`. lsn as the engine writes it; lag_bytes behind the primary's last reading."""
     server = world.get(member.data["server"])
-    reading = board.reading(server.name, member.name)
+    reading = board.reading(server.name, member.name, member.id)
     primary = world.get(service.data["primary"])
-    leads = board.reading(world.get(primary.data["server"]).name, primary.name)
+    leads = board.reading(world.get(primary.data["server"]).name, primary.name, primary.id)
     position = reading.position if reading is not None else None
     lag = None
     if position is not None and leads is not None and leads.position is not None and member.id != primary.id:
@@ -70,7 +70,7 @@ def member_view(world: World, board: Board, service: Machine, member: Machine) -
 
 def doing(world: World, machine: Machine) -> str:
     """The playbook that holds it and its step, '' for none."""
-    playbook = world.machines.get(machine.data.get("playbook", 0))
+    playbook = world.find(machine.data.get("playbook", 0))
     return f"{playbook.kind}: {playbook.state}" if playbook is not None and playbook.live else ""
 
 
@@ -97,7 +97,7 @@ def agent_view(board: Board, server: Machine, now: float) -> dict[str, Any]:
 
 def page_view(world: World, page: Machine) -> dict[str, Any]:
     """One page."""
-    subject = world.machines.get(page.data["subject"])
+    subject = world.find(page.data["subject"])
     return {
         "id": page.name, "state": page.state, "subject": subject.name if subject else "", "reason": page.data["reason"],
         "text": page.data["text"], "times": page.data["times"], "since_ms": page.since_ms,
@@ -138,7 +138,7 @@ def _why(machine: Machine) -> str:
 
 def waits_for(world: World, machine: Machine) -> str:
     """In words."""
-    playbook = world.machines.get(machine.data.get("playbook", 0))
+    playbook = world.find(machine.data.get("playbook", 0))
     if playbook is not None and playbook.live:
         return playbook.at.doc
     if machine.kind == "member":

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
-from herder.machines.table import Deadline, Effect, Emit, Facts, Row, State, Table, from_each, noted_in
+from herder.machines.table import Deadline, Effect, Emit, Facts, Row, State, Table, columnar, from_each, noted_in
 
 _SERVICE = "service"
 
 
+@columnar(role=("", "U7"))
 def is_primary(facts: Facts, brought: Facts) -> bool:
     """The log says that this member leads."""
-    return bool(facts.get("role") == "primary")
+    return facts.get("role") == "primary"  # type: ignore[no-any-return]
 
 
+@columnar(role=("", "U7"))
 def is_standby(facts: Facts, brought: Facts) -> bool:
     """The log has another member as the primary."""
-    return not is_primary(facts, brought)
+    return facts.get("role") != "primary"
 
 
+@columnar(role=("", "U7"), deposed=(False, "?"))
 def is_leader(facts: Facts, brought: Facts) -> bool:
     """It leads, and nobody was put in its place."""
-    return is_primary(facts, brought) and not_deposed(facts, brought)
+    return is_primary(facts, brought) & not_deposed(facts, brought)
 
 
 def keep_evidence(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
@@ -79,9 +82,10 @@ def released(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
     return {"leased": False}
 
 
+@columnar(deposed=(False, "?"))
 def not_deposed(facts: Facts, brought: Facts) -> bool:
     """A deposed primary is well only after it has rejoined, however healthy it looks."""
-    return not facts.get("deposed")
+    return facts.get("deposed", False) != True  # type: ignore[no-any-return]  # noqa: E712  elementwise, of arrays too
 
 
 _LIVE = ("available", "uncertain", "unavailable", "restart")
@@ -167,5 +171,6 @@ MEMBER = Table(
         Row("available", "leased", "available", keep=True, guard=may_be_leased, update=leased,
             why="its agent confirms that it stops when its lease is not renewed"),
         *noted_in(_LIVE, "released", update=released, why="no standby could lead: it is not stopped for nothing"),
+        Row("absent", "adopt", "available", why="taken over as it runs"),
     ),
 )  # fmt: skip

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from herder.machines.archive import ARCHIVE
+from herder.machines.dependency import DEPENDENCY
 from herder.machines.destroy import DESTROY
 from herder.machines.failover import FAILOVER
+from herder.machines.freeze import FREEZE
+from herder.machines.incident import INCIDENT
 from herder.machines.member import MEMBER
 from herder.machines.page import PAGE
 from herder.machines.provision import PROVISION
@@ -17,7 +21,8 @@ from herder.machines.table import Table
 
 TABLES: tuple[Table, ...] = (
     SERVER, MEMBER, SERVICE, FAILOVER, SWITCHOVER, RESTART, REBUILD, STRIKE, PROVISION, DESTROY, PAGE,
+    INCIDENT, FREEZE, DEPENDENCY, ARCHIVE,
 )  # fmt: skip
 BY_KIND: dict[str, Table] = {table.kind: table for table in TABLES}
 BY_CODE: dict[int, Table] = {table.code: table for table in TABLES}
-PLAYBOOKS: tuple[str, ...] = tuple(table.kind for table in TABLES if not table.unit and table.kind != "page")
+PLAYBOOKS: tuple[str, ...] = tuple(table.kind for table in TABLES if not table.unit and table.kind not in ("page", "incident", "freeze"))

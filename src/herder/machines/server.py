@@ -17,11 +17,12 @@ def settled(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
     return {"boots": 0}
 
 
-def may_boot(facts: Facts, brought: Facts) -> bool:
-    """Three tries (failures.md 3), then a person looks."""
-    return int(facts.get("boots", 0)) < 3
+def third_try(facts: Facts, brought: Facts) -> bool:
+    """Three tries (failures.md 3), then a person is told; they go on, far apart."""
+    return int(facts.get("boots", 0)) == TRIES
 
 
+TRIES = 3
 _MEMBER = "member"
 
 SERVER = Table(
@@ -29,6 +30,8 @@ SERVER = Table(
     code=1,
     unit=True,
     doc="An address with an agent. Made by a provider, watched by its pulse.",
+    event_order=("up", "failed", "overdue", "silent", "silent_long", "heard", "gone", "recheck", "fenced", "boot_due", "retire",
+                 "destroyed"),  # boot_due: before the catalogue began boots
     states=(
         State("installing", "the provider makes it and its agent joins",
               Effect("launch_server", ("up", "failed")), Deadline(60, "overdue")),
@@ -36,7 +39,7 @@ SERVER = Table(
         State("uncertain", "no pulse: it may be dead, frozen or cut off, or it may be us",
               Effect("watch_server", ("gone",)), Deadline(30, "recheck")),
         State("unavailable", "known not to run: the provider and its silence agree, or it was fenced",
-              None, Deadline(2, "boot_due")),
+              None, Deadline(3600, "recheck")),
         State("restart", "being started again as a new incarnation, its disk kept",
               Effect("boot_server", ("up", "failed")), Deadline(60, "overdue")),
         State("retiring", "being emptied and given back",
@@ -60,9 +63,10 @@ SERVER = Table(
                    why="its incarnation was fenced by the provider", proves=("fence",)),
         Row("unavailable", "fenced", "unavailable", why="its incarnation was fenced by the provider", proves=("fence",)),
         Row("unavailable", "heard", "available", update=settled, why="its pulse is back"),
-        Row("unavailable", "boot_due", "restart", guard=may_boot, update=next_incarnation, why="start it again"),
-        Row("unavailable", "boot_due", "unavailable", page=Spawn("server_will_not_boot"),
-            why="three starts failed; a person must look"),
+        Row("unavailable", "boot", "restart", guard=third_try, update=next_incarnation, page=Spawn("server_will_not_boot"),
+            why="three starts failed; once more, and a person is told"),
+        Row("unavailable", "boot", "restart", update=next_incarnation, why="start it again"),
+        Row("unavailable", "recheck", "unavailable", page=Spawn("server_down_long"), why="down for an hour"),
         Row("restart", "up", "available", update=settled, why="its agent is back"),
         Row("restart", "failed", "unavailable", why="the start failed"),
         Row("restart", "overdue", "unavailable", why="no pulse within a minute of the start"),
@@ -70,5 +74,6 @@ SERVER = Table(
                    why="its service was destroyed"),
         Row("retiring", "destroyed", "terminated", why="the provider removed it"),
         Row("retiring", "overdue", "retiring", page=Spawn("server_will_not_go"), why="removal takes too long"),
+        Row("absent", "adopt", "available", why="taken over as it runs"),
     ),
 )  # fmt: skip

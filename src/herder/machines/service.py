@@ -156,5 +156,18 @@ SERVICE = Table(
         Row("retiring", "trashed", "retired", guard=holds, update=healthy, releases=("name",), emits=(Emit("members", "trashed"), Emit("servers", "retire")),
             why="stopped, the data moved to the trash"),
         Row("retired", "purge", "terminated", emits=(Emit("members", "purge"),), why="kept for the plan's days"),
+        # at the end, since the log stores events by their number
+        *noted_in(("installing", *_LIVE, "upgrading"), "exercise_set", why="it is exercised from now on"),
+        *noted_in(("installing", *_LIVE, "upgrading"), "exercise_off", why="it is exercised no more"),
+        *noted_in((*_LIVE, "upgrading"), "exercise_began", why="an exercise: its primary moves to prove that it can"),
+        *noted_in((*_LIVE, "upgrading"), "exercise_ended", why="the exercise is over"),
+        *noted_in((*_LIVE, "upgrading"), "exercise_failed", page=Spawn("exercise_failed"),
+                  why="not everything was well after an exercise"),
+        *noted_in((*_LIVE, "upgrading"), "durability_overridden", page=Spawn("durability_overridden"),
+                  why="a setting of a database or role makes commits not wait for a voter"),
+        *noted_in(("installing", *_LIVE, "upgrading"), "parked", why="a remedy waits"),
+        *noted_in(("installing", *_LIVE, "upgrading"), "unparked", why="what its remedy waited for is over"),
+        *noted_in(("installing", *_LIVE, "upgrading"), "admitted", why="its turn in the recovery"),
+        Row("absent", "adopt", "available", why="taken over as it runs"),
     ),
 )  # fmt: skip

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 Facts = Mapping[str, Any]
 """What a machine knows: plain values that msgpack can carry."""
@@ -20,11 +20,30 @@ Guard = Callable[[Facts, Facts], bool]
 Update = Callable[[Facts, Facts, int], dict[str, Any]]
 """(the machine's facts, the event's facts, now in ms) -> the facts to change; written to the log, so replay needs no code."""
 
+_Guarding = TypeVar("_Guarding", bound=Guard)
+
+
+def columnar(**reads: tuple[Any, str]) -> Callable[[_Guarding], _Guarding]:
+    """A guard that gives the same answer for arrays of facts as for one machine's. reads: fact -> (default, dtype).
+
+    It may read these facts of the machine only, by `facts[name]`, with operators that work elementwise.
+    """
+
+    def marked(guard: _Guarding) -> _Guarding:
+        guard.reads = reads  # type: ignore[attr-defined]
+        return guard
+
+    return marked
+
+
 ABSENT = "absent"
 """State 0 of every machine: it has not been made yet."""
 
 CREATE = "create"
 """The event that makes a machine."""
+
+ADOPT = "adopt"
+"""The event that takes a machine over as it runs already."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,20 +39,33 @@ KINDS_OF: dict[str, str] = {
 FROM_OUTSIDE: dict[str, dict[str, str]] = {
     "server": {
         "silent": "the detector", "heard": "the pulse", "fenced": "a failover's handler",
-        "silent_long": "nobody yet", "gone": "the vantage handler",
+        "silent_long": "nobody yet", "gone": "the vantage handler", "boot": "the catalogue", "adopt": "a cohort",
     },
     "member": {
         "suspected": "the pulse and the wire", "exited": "the pulse", "ill": "the pulse", "well": "the pulse",
-        "leased": "the leases", "released": "the leases",
+        "leased": "the leases", "released": "the leases", "adopt": "a cohort",
     },
     "service": {
         "blocked": "the catalogue", "allowed": "a person", "purge": "nobody yet: the trash is kept",
+        "exercise_set": "a person", "exercise_off": "a person", "exercise_began": "the exercises and a person",
+        "exercise_ended": "the exercises", "exercise_failed": "the exercises", "durability_overridden": "the watch",
+        "parked": "the catalogue", "unparked": "the catalogue", "admitted": "the recovery", "adopt": "a cohort",
     },
     "failover": {"primary_lost": "the catalogue"},
     "switchover": {"primary_lost": "the catalogue"},
     "strike": {"overtaken": "the catalogue"},
     "provision": {"retire": "the catalogue"},
     "rebuild": {"overtaken": "the catalogue"},
+    "incident": {
+        "spread": "the storm watch", "recovered": "the storm watch and the recovery", "progress": "the recovery",
+        "pause": "a person", "resume": "a person", "abort": "a person",
+    },
+    "freeze": {"release": "a person"},
+    "dependency": {"failing": "its symptoms", "declared_down": "a person", "declared_well": "a person"},
+    "archive": {
+        "stalled": "the agents", "buffer_full": "the agents", "drained": "the agents", "adopt": "a cohort",
+        "drain": "the drain of its store", "retire": "nobody yet: archives come with backups", "purge": "nobody yet",
+    },
     "page": {"again": "the engine", "resolve": "the catalogue"},
 }  # fmt: skip
 """Events that no row sends, and who does. An event that nobody sends is a row that never fires."""

@@ -55,6 +55,14 @@ PLANS: dict[str, Plan] = {
 }  # fmt: skip
 
 
+_RANK = {"premium": 0, "standard": 1, "dev": 2}
+
+
+def priority_of(plan: str) -> int:
+    """Who goes first when all want to: 0 premium, 1 standard (and what has no plan), 2 dev."""
+    return _RANK.get(plan, 1)
+
+
 def plan_named(name: str) -> Plan:
     """Look a plan up; an unknown name is InvalidInput with the known ones."""
     try:

@@ -6,19 +6,49 @@ was under way, or before a controller's death, is never lost.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property, partial
 from typing import Any
 
 from herder.engine.decide import Draft, Input, page_input
 from herder.engine.world import Machine
+from herder.governor.gate import UNPARKED, Gate
 from herder.machines.service import HOUR_MS
 from herder.machines.table import CREATE
 from herder.remedies.estimate import choose
 
 LIVE = ("available", "uncertain", "unavailable", "restart", "upgrading")
 REPOINTING_MS = 1000
+LASTING = frozenset({"exercise_failed", "durability_overridden"})
+"""Pages that are not over because all members serve: whoever raised them says when."""
+
 REBUILD_TRIES = 5
 REBUILD_PAUSE_MAX_S = 300
+BOOT_FIRST_MS = 2_000
+BOOT_LAST_MS = 300_000
+REVIEWED_MAX = 1000
+"""Services looked at again in one tick, 20 us each; more of them take turns, premium ones first."""
+
+
+class Door:
+    """What may begin now goes through, what may not is parked: once said, and asked again while the reason lasts."""
+
+    def __init__(self, draft: Draft) -> None:
+        self._draft = draft
+
+    @cached_property
+    def _gate(self) -> Gate:
+        return Gate(self._draft)  # reads incidents, freezes and dependencies: only when something wants to begin
+
+    def through(self, service: Machine, playbook: str, begin: Callable[[], Input]) -> list[Input]:
+        """`begin` makes the input that begins it."""
+        held = self._gate.hold(service, playbook)
+        if held is None:
+            freed = [Input(service.id, "unparked", dict(UNPARKED))] if service.data.get("parked") else []
+            return [begin(), *freed]
+        if not held.noted or held.known(service):
+            return []
+        return [Input(service.id, "parked", held.facts(playbook, self._draft.now_ms), why=held.words)]
 
 
 class Catalogue:
@@ -29,56 +59,75 @@ class Catalogue:
 
     def review(self, draft: Draft) -> list[Input]:
         """One remedy a service and round; the engine asks again until nothing follows."""
-        found: list[Input] = []
-        for service in self._touched(draft):
-            found.extend(self._remedy(draft, service))
+        if draft.moved:
+            return self._remedies(draft, draft.take_touched())
+        return self._look_again(draft)
+
+    def _look_again(self, draft: Draft) -> list[Input]:
+        """A tick: services that are not at rest have their turn. Those that are, are let go."""
+        services = [draft.get(ident) for ident in draft.world.attention.some(REVIEWED_MAX)]
+        found = self._remedies(draft, services)
+        if not found:
+            draft.at_rest = [service.id for service in services if _at_rest(draft, service)]
         return found
 
-    def _touched(self, draft: Draft) -> Iterable[Machine]:
-        """Services that the batch touched; without a batch (a tick), all that are not at rest."""
-        if not draft.changed:
-            return [service for service in draft.of_kind("service") if service.live]
-        idents: dict[int, None] = {}
-        for machine in draft.changed.values():
-            ident = machine.id if machine.kind == "service" else machine.data.get("service", 0)
-            if ident:
-                idents[int(ident)] = None
-        services = (draft.find(ident) for ident in idents)
-        return [service for service in services if service is not None and service.kind == "service" and service.live]
+    def _remedies(self, draft: Draft, services: Iterable[Machine]) -> list[Input]:
+        door = Door(draft)
+        found: list[Input] = []
+        for service in services:
+            if service.kind == "service" and service.live:
+                found.extend(self._boots(draft, service, door))
+                found.extend(self._remedy(draft, service, door))
+        return found
 
-    def _remedy(self, draft: Draft, service: Machine) -> list[Input]:
+    def _boots(self, draft: Draft, service: Machine, door: Door) -> list[Input]:
+        """Its servers that are known not to run are started again, each time after a longer pause."""
+        found: list[Input] = []
+        for server in (draft.get(ident) for ident in service.data["servers"]):
+            if server.state == "unavailable" and service.state != "retiring":
+                tries = int(server.data.get("boots", 0))
+                if draft.now_ms >= server.since_ms + min(BOOT_FIRST_MS << tries, BOOT_LAST_MS):
+                    why = f"{server.name} does not run: start it again"
+                    found += door.through(service, "boot", partial(Input, server.id, "boot", why=why))
+        return found
+
+    def _remedy(self, draft: Draft, service: Machine, door: Door) -> list[Input]:
         active = _active(draft, service)
         if service.state == "retiring" and (idle := _still_provisioning(draft, service)):
             return idle
         if service.state in ("installing", "retiring"):
-            return [] if active or _too_early(draft, service) else self._make_or_end(draft, service)
+            return [] if active or _too_early(draft, service) else self._make_or_end(draft, service, door)
         if service.state not in LIVE:
             return []
         primary = draft.get(service.data["primary"])
         if primary.state == "unavailable" and not primary.data.get("deposed"):
-            return self._primary_lost(draft, service, primary, active)
+            return self._primary_lost(draft, service, primary, active, door)
         found = self._overtaken(draft, service)
         if found or primary.state != "available":
             return found
         if active is not None:
             # a new primary that has waited for followers for a while: whoever can be rebuilt is one
             waits = active.state == "repointing" and draft.now_ms - active.since_ms > REPOINTING_MS
-            return self._rebuild(draft, service, primary) if waits else []
+            return self._rebuild(draft, service, primary, door) if waits else []
         if service.state != "available":
             return [
                 Input(service.id, "primary_well", {}, why=f"{primary.name} serves and no playbook holds the service")
             ]
-        return self._strike(draft, service) or self._rebuild(draft, service, primary) or _all_well(draft, service)
+        strike = self._strike(draft, service, door)
+        return strike or self._rebuild(draft, service, primary, door) or _all_well(draft, service)
 
-    def _make_or_end(self, draft: Draft, service: Machine) -> list[Input]:
+    def _make_or_end(self, draft: Draft, service: Machine, door: Door) -> list[Input]:
         facts = {"service": service.id, "members": service.data["members"], "servers": service.data["servers"],
                  "primary": service.data["primary"], "sync": service.data["sync"]}  # fmt: skip
         if service.state == "installing":
-            return [_begin(draft, "provision", service, "it is not made yet", facts | {"term": 1})]
+            wish = facts | {"term": 1}
+            return door.through(service, "provision", lambda: _begin(draft, "provision", service, "it is not made yet", wish))
         consent = {"consent": service.name, "service_name": service.name, "term": service.data["term"] + 1}
         return [_begin(draft, "destroy", service, "its owner asked; it is not done yet", facts | consent)]
 
-    def _primary_lost(self, draft: Draft, service: Machine, primary: Machine, active: Machine | None) -> list[Input]:
+    def _primary_lost(
+        self, draft: Draft, service: Machine, primary: Machine, active: Machine | None, door: Door
+    ) -> list[Input]:
         if active is not None:
             return _give_way(active)
         if _too_early(draft, service):
@@ -97,12 +146,14 @@ class Catalogue:
                 return [Input(service.id, "blocked", {}, why=why)]
             if not server_up:
                 return []
-            return [_restart(draft, service, primary, "failover is blocked, so it is started again in place")]
+            why = "failover is blocked, so it is started again in place"
+            return door.through(service, "restart", lambda: _restart(draft, service, primary, why))
         if choice.playbook == "restart":
-            return [_restart(draft, service, primary, choice.why)] if server_up else []
+            begin = lambda: _restart(draft, service, primary, choice.why)  # noqa: E731
+            return door.through(service, "restart", begin) if server_up else []
         if not standbys:
             return []
-        return [_failover(draft, service, primary, choice.why)]
+        return door.through(service, "failover", lambda: _failover(draft, service, primary, choice.why))
 
     def _budget_left(self, draft: Draft, service: Machine) -> bool:
         recent = [at for at in service.data.get("failovers", []) if at > draft.now_ms - HOUR_MS]
@@ -112,11 +163,11 @@ class Catalogue:
         """A rebuild of an older term works for a primary that leads no more."""
         return [
             Input(rebuild.id, "overtaken")
-            for rebuild in draft.of_kind("rebuild")
-            if rebuild.live and rebuild.data["service"] == service.id and rebuild.data["term"] < service.data["term"]
+            for rebuild in draft.playbooks_of(service.id)
+            if rebuild.kind == "rebuild" and rebuild.data["term"] < service.data["term"]
         ]
 
-    def _strike(self, draft: Draft, service: Machine) -> list[Input]:
+    def _strike(self, draft: Draft, service: Machine, door: Door) -> list[Input]:
         """A lost voter goes out of the sync set while another holds everything; the last one is never struck."""
         voters = service.data["voters"]
         early = draft.now_ms < int(service.data.get("strike_retry_ms", 0))
@@ -128,10 +179,10 @@ class Catalogue:
                 facts = {"service": service.id, "member": voter, "keep": keep, "primary": service.data["primary"],
                          "term": service.data["term"]}  # fmt: skip
                 why = f"{draft.get(voter).name} is lost: commits must not wait for it"
-                return [_begin(draft, "strike", service, why, facts)]
+                return door.through(service, "strike", partial(_begin, draft, "strike", service, why, facts))
         return []
 
-    def _rebuild(self, draft: Draft, service: Machine, primary: Machine) -> list[Input]:
+    def _rebuild(self, draft: Draft, service: Machine, primary: Machine, door: Door) -> list[Input]:
         found: list[Input] = []
         for member in _others(draft, service):
             unenrolled = service.data["sync"] and member.id not in service.data["voters"]
@@ -148,7 +199,8 @@ class Catalogue:
                 )
             facts = {"service": service.id, "member": member.id, "primary": primary.id, "sync": service.data["sync"],
                      "term": service.data["term"], "added": [member.id]}  # fmt: skip
-            found.append(_begin(draft, "rebuild", service, f"{member.name} does not follow {primary.name}", facts))
+            why = f"{member.name} does not follow {primary.name}"
+            found += door.through(service, "rebuild", partial(_begin, draft, "rebuild", service, why, facts))
         return found
 
 
@@ -192,8 +244,8 @@ def _still_provisioning(draft: Draft, service: Machine) -> list[Input]:
     """It is being destroyed while it is being made: the making ends."""
     return [
         Input(playbook.id, "retire")
-        for playbook in draft.of_kind("provision")
-        if playbook.live and playbook.data["service"] == service.id
+        for playbook in draft.playbooks_of(service.id)
+        if playbook.kind == "provision"
     ]
 
 
@@ -228,15 +280,28 @@ def _failover(draft: Draft, service: Machine, primary: Machine, why: str) -> Inp
 
 
 def _page_open(draft: Draft, service: Machine, reason: str) -> bool:
-    return any(
-        page.state == "open" and page.data["subject"] == service.id and page.data["reason"] == reason
-        for page in draft.of_kind("page")
-    )
+    return any(page.data["reason"] == reason for page in draft.open_pages(service.id))
 
 
 def _all_well(draft: Draft, service: Machine) -> list[Input]:
     """Everything of it is well: its pages are over."""
     if service.state != "available" or any(draft.get(m).state != "available" for m in service.data["members"]):
         return []
-    pages = (page for page in draft.of_kind("page") if page.state == "open" and page.data["subject"] == service.id)
-    return [Input(page.id, "resolve", why="all its members serve") for page in pages]
+    return [Input(page.id, "resolve", why="all its members serve") for page in _passing_pages(draft, service)]
+
+
+def _passing_pages(draft: Draft, service: Machine) -> list[Machine]:
+    return [page for page in draft.open_pages(service.id) if page.data["reason"] not in LASTING]
+
+
+def _at_rest(draft: Draft, service: Machine) -> bool:
+    """Nothing of it can call for a remedy until something of it moves."""
+    if not service.live or service.state == "retired":
+        return True
+    if service.state != "available" or draft.playbooks_of(service.id) or _passing_pages(draft, service):
+        return False
+    members = [draft.get(ident) for ident in service.data["members"]]
+    enrolled = {*service.data["voters"], service.data["primary"]}
+    return all(
+        member.state == "available" and (not service.data["sync"] or member.id in enrolled) for member in members
+    )

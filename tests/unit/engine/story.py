@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from herder.engine.decide import Input, due
+from herder.engine.bulk import due
+from herder.engine.decide import Input
 from herder.engine.world import Machine, World
 from herder.fleet import commands
 from herder.model.plans import PLANS, Engine

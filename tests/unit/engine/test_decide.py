@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from herder.engine.decide import ROUNDS_MAX, Decision, Draft, Input, decide, due
+from herder.engine.bulk import due
+from herder.engine.decide import ROUNDS_MAX, Decision, Draft, Input, decide
 from herder.engine.world import World
 from herder.machines.registry import BY_CODE
 from herder.ports.store import Claim
@@ -109,8 +110,7 @@ def test_what_the_same_batch_made_is_not_made_over_either():
 
 def test_a_row_that_keeps_its_state_keeps_its_deadline_and_its_effect():
     world = sample.well(playbook=sample.PLAYBOOK)
-    service = world.get(1)
-    service.state, service.deadline_ms = "unavailable", NOW + 5
+    service = sample.change(world, 1, state="unavailable", deadline_ms=NOW + 5)
     decision = decide(world, [Input(1, "blocked")], NOW)
     after = decision.after[1]
     assert (after.version, after.entered, after.deadline_ms, after.since_ms) == (4, 3, NOW + 5, service.since_ms)
@@ -134,7 +134,7 @@ def test_facts_of_an_outcome_become_the_machines_own_and_those_of_a_teller_do_no
 
 def test_a_released_claim_is_named_by_kind_and_fact():
     world = sample.well(playbook=8)
-    world.get(1).state = "retiring"
+    sample.change(world, 1, state="retiring")
     assert decide(world, [Input(1, "trashed", {"sender": 8})], NOW).releases == [("service.name", "orders")]
 
 
@@ -147,7 +147,7 @@ def paged(world: World, *events: str) -> Decision:
 
 def down() -> World:
     world = sample.well()
-    world.get(1).state = "unavailable"
+    sample.change(world, 1, state="unavailable")
     return world
 
 
@@ -221,8 +221,7 @@ def test_a_draft_sees_what_is_changed_and_what_is_new():
 
 def test_a_deadline_is_due_when_it_has_passed_and_not_before():
     world = sample.well()
-    member = sample.put(world, 2, "member", "uncertain", **sample.member_facts(0))
-    member.deadline_ms = NOW
+    sample.change(world, 2, state="uncertain", deadline_ms=NOW)
     assert due(world, NOW - 1) == []
     (found,) = due(world, NOW)
     assert (found.machine, found.event, found.entered, found.actor) == (2, "recheck", 3, "deadline")
@@ -230,7 +229,7 @@ def test_a_deadline_is_due_when_it_has_passed_and_not_before():
 
 def test_a_deadline_means_nothing_to_a_state_entered_since():
     world = sample.well()
-    sample.put(world, 2, "member", "uncertain", **sample.member_facts(0)).deadline_ms = NOW
+    sample.change(world, 2, state="uncertain", deadline_ms=NOW)
     decision = decide(world, [Input(2, "well", entered=3), *due(world, NOW)], NOW)
     assert ("recheck", "it has moved on since") in [(item.event, reason) for item, reason in decision.dropped]
     assert decision.after[2].state == "available"

@@ -68,7 +68,7 @@ async def test_a_command_is_answered_when_it_is_committed():
         committed = await stage.loop.propose(create())
     assert committed.seq == 2
     assert story.service(stage.loop.world).name == "orders"
-    assert stage.effects.followed == [[], list(committed.moved)]
+    assert stage.effects.followed == [list(committed.moved)]
 
 
 async def test_a_command_that_may_not_be_fails_alone():

@@ -239,7 +239,7 @@ async def test_a_retry_after_such_a_commit_goes_on(frail: yard.FrailStore, clock
 async def test_a_shard_opens_from_its_snapshot_and_the_tail(
     store: MemoryStore, clock: yard.VirtualClock, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(shard_module, "SNAPSHOT_EVERY", 7)
+    monkeypatch.setattr(shard_module, "SNAPSHOT_RECORDS", 7)
     lived = await yard.told(store, clock)
     snapshot = await store.latest_snapshot(0)
     assert snapshot is not None

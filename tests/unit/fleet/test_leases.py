@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -25,9 +26,9 @@ BUSY = Wanted(renew=True, lease=False, keep=True)
 def leased_world(**states: str) -> World:
     """A standard service whose owner chose `stop`; states by machine: service, m0, m1."""
     world = sample.small(on_isolation="stop")
-    world.get(sample.SERVICE).state = states.get("service", "available")
-    world.get(PRIMARY).state = states.get("m0", "available")
-    world.get(STANDBY).state = states.get("m1", "available")
+    sample.change(world, sample.SERVICE, state=states.get("service", "available"))
+    sample.change(world, PRIMARY, state=states.get("m0", "available"))
+    sample.change(world, STANDBY, state=states.get("m1", "available"))
     return world
 
 
@@ -144,7 +145,7 @@ class Desk:
     async def propose(self, proposal: Callable[[World], list[Input]]) -> None:
         decision = decide(self.world, proposal(self.world), sample.NOW_MS)
         for machine in decision.after.values():
-            self.world.machines[machine.id].data = machine.data
+            self.world.put(replace(self.world.get(machine.id), data=machine.data))
         self.order += [item.event for item in proposal(self.world)]
 
     async def round(self) -> list[str]:
@@ -175,7 +176,7 @@ async def test_each_renewal_carries_the_stamp_of_the_last_answer():
 async def test_the_log_forgets_a_lease_before_its_agent_is_told():
     desk = Desk(leased_world())
     await desk.round()
-    desk.world.get(STANDBY).state = "unavailable"
+    sample.change(desk.world, STANDBY, state="unavailable")
     assert await desk.round() == ["renew"]
     assert desk.order[-1] == "released"
     assert not desk.world.get(PRIMARY).data["leased"]
@@ -203,7 +204,7 @@ async def test_a_confirmation_that_comes_after_the_member_has_moved_on_is_not_re
 
     def restarts(job: Job) -> None:
         if job.name == "lease":
-            desk.world.get(PRIMARY).entered += 1
+            sample.change(desk.world, PRIMARY, entered=desk.world.get(PRIMARY).entered + 1)
 
     desk.agent.on_job = restarts
     await desk.round()

@@ -89,7 +89,7 @@ def test_valkeys_url_is_that_of_its_present_primary():
     world = sample.small("valkey", port=6379)
     assert show(world)["url"] == "valkey://app:p@10.0.0.2:5432/0"
     assert show(world)["read_url"] == "valkey://app:p@10.0.0.3:5432/0"
-    world.get(3).state = "unavailable"
+    sample.change(world, 3, state="unavailable")
     assert show(world)["read_url"] == show(world)["url"]
 
 
@@ -97,7 +97,7 @@ def test_what_holds_a_service_is_shown():
     world = sample.well(playbook=8)
     sample.put(world, 8, "failover", "pledging", **sample.playbook_facts())
     assert show(world)["doing"] == "failover: pledging"
-    world.get(8).state = "done"
+    sample.change(world, 8, state="done")
     assert show(world)["doing"] == ""
 
 
@@ -127,9 +127,10 @@ def test_where_all_is_well_status_is_empty():
 def test_status_says_what_is_not_well_and_what_is_done_about_it():
     world = sample.well(playbook=8)
     sample.put(world, 8, "failover", "pledging", **sample.playbook_facts())
-    world.get(1).state = world.get(2).state = "unavailable"
+    for ident in (1, 2):
+        sample.change(world, ident, state="unavailable")
     world.get(2).data["evidence"] = {"exit_line": "PANIC: no space"}
-    world.get(5).state = "uncertain"
+    sample.change(world, 5, state="uncertain")
     service, member, server = status(world)["not_well"]
     assert (service["name"], service["doing"]) == ("orders", "failover: pledging")
     assert service["waits_for"] == "standbys promise not to stream from the old primary and tell how far they reach"
@@ -140,7 +141,7 @@ def test_status_says_what_is_not_well_and_what_is_done_about_it():
 def test_what_is_gone_is_not_unwell():
     world = sample.well()
     for machine in world.machines.values():
-        machine.state = "terminated" if machine.kind == "server" else "retired"
+        sample.change(world, machine.id, state="terminated" if machine.kind == "server" else "retired")
     assert status(world)["not_well"] == []
 
 
@@ -175,7 +176,8 @@ HISTORY = [
 
 def test_explain_goes_from_the_state_down_to_the_engines_own_line():
     world = sample.well()
-    world.get(1).state = world.get(2).state = "unavailable"
+    for ident in (1, 2):
+        sample.change(world, ident, state="unavailable")
     world.get(2).data.update(evidence={"exit_line": "PANIC: could not write"}, since_ill_ms=20)
     told = explain(world, world.get(1), HISTORY)
     assert [link["source"] for link in told["chain"]] == [
@@ -189,5 +191,5 @@ def test_explain_goes_from_the_state_down_to_the_engines_own_line():
 def test_explain_ends(count: int):
     history = [row(seq, "service", "orders", "unavailable overdue unavailable") for seq in range(count)]
     world = sample.well()
-    world.get(1).state = "unavailable"
+    sample.change(world, 1, state="unavailable")
     assert len(explain(world, world.get(1), history)["chain"]) == min(count, ENOUGH)

@@ -32,10 +32,8 @@ def with_states(world: World | None = None, **states: str) -> World:
     """Members by slot (m0), servers by slot (s0), the service (service)."""
     world = world or sample.well()
     for name, state in states.items():
-        machine = {"service": world.get(SERVICE)}.get(name) or world.get(
-            (sample.MEMBERS if name[0] == "m" else sample.SERVERS)[int(name[1])]
-        )
-        machine.state = state
+        slots = sample.MEMBERS if name[0] == "m" else sample.SERVERS
+        sample.change(world, SERVICE if name == "service" else slots[int(name[1])], state=state)
     return world
 
 
