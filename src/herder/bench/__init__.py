@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from herder.bench import failover, provision, soak
+from herder.bench import failover, provision, pulse, soak
 from herder.bench.metrics import Metric, as_object
 
 PROMISED = ("premium.",)
@@ -61,6 +61,42 @@ def main_soak(minutes: float, seed: int, *, directory: str = "", as_json: bool =
     return 1 if any(each.value for each in found if each.name.startswith("soak.false_")) else 0
 
 
+def main_engine(machines: int, *, directory: str = "", peer: bool = True, as_json: bool = False) -> int:
+    """Run the engine's benchmark and print the result. Returns 0: a figure that misses its goal is shown, not failed."""
+    from herder.bench import engine  # noqa: PLC0415  numpy and the whole engine, which no other benchmark needs
+
+    progress = Console(stderr=True, highlight=False, soft_wrap=True)
+    place = Path(directory).expanduser().absolute() if directory else None
+    if place is not None:
+        place.mkdir(parents=True, exist_ok=True)
+    found = engine.measure(machines, place, lambda line: progress.print(line, markup=False), with_peer=peer)
+    shown = engine.metrics(found)
+    if as_json:
+        json.dump(engine.as_object(machine(), found, shown), sys.stdout, ensure_ascii=False)
+        print()
+    else:
+        Console().print(table(shown))
+        for name in engine.missed(shown):
+            progress.print(f"{name} misses its goal", style="yellow")
+    return 0
+
+
+def main_pulse(
+    members: int, seconds: float, sizes: Sequence[int], *, directory: str = "", as_json: bool = False
+) -> int:
+    """Measure the pulse and print the result. Returns 0: its goals are numbers of one machine, not promises."""
+    progress = Console(stderr=True, highlight=False, soft_wrap=True)
+    place = Path(directory).expanduser().absolute() if directory else None
+    found = pulse.measure(members, seconds, sizes, place, lambda line: progress.print(line, markup=False))
+    if as_json:
+        told = as_object("pulse", machine(), 1, found) | {"nats_curve": pulse.curve(found)}
+        json.dump(told, sys.stdout, ensure_ascii=False)
+        print()
+    else:
+        Console().print(table(found))
+    return 0
+
+
 def is_broken(measured: Metric) -> bool:
     """Was a promise that holds in every run broken in one?"""
     kept = measured.name.startswith(PROMISED) and measured.name.endswith((".lost", ".double"))
@@ -89,7 +125,7 @@ def table(metrics: Sequence[Metric]) -> Table:
         style = "red" if is_broken(each) else ""
         shown.add_row(
             Text(each.name, style=style),
-            *("-" if n is None else f"{n:.3g}" for n in numbers),
+            *("-" if n is None else f"{n:,.0f}" if abs(n) >= 1000 else f"{n:.3g}" for n in numbers),
             Text(each.note.split("; ")[0]),
         )
     return shown

@@ -15,7 +15,7 @@ from statistics import median
 from typing import Any
 
 from herder.bench import engine_peer
-from herder.bench.engine_ground import Ground, child, ground
+from herder.bench.engine_ground import Ground, ground
 from herder.bench.engine_peer import Peer
 from herder.bench.metrics import Metric, ratio
 
@@ -77,11 +77,11 @@ def measure(machines: int, place: Path | None, say: Say, *, with_peer: bool = Tr
             peer = engine_peer.measure(there)
             say(f"the peer: {peer.why}" + (f": {peer.steps_per_s:.0f} durable steps/s" if peer.steps_per_s else ""))
         say(f"{machines // 2:,} machines, for the growth")
-        half = _run(there, machines // 2, {"rounds": 2, "samples": 0, "by_hand": False, "cold": False})
+        half = _run(there, machines // 2, {"rounds": ROUNDS, "samples": 0, "by_hand": True, "cold": False})
         say(f"{machines:,} machines")
         whole = _run(there, machines, {"rounds": ROUNDS, "samples": SAMPLES, "by_hand": True, "cold": True})
         say("a cold start over them")
-        cold = child(
+        cold = there.run(
             ["-m", "herder.bench.engine_cold"],
             MEASURE_S,
             {"options": there.options | {"database": _database(machines)}},
@@ -95,7 +95,7 @@ def _database(machines: int) -> str:
 
 def _run(there: Ground, machines: int, how: Facts) -> Facts:
     options = asyncio.run(there.make_database(_database(machines)))
-    return child(["-m", "herder.bench.engine_run"], MEASURE_S, {"machines": machines, "options": options, **how})
+    return there.run(["-m", "herder.bench.engine_run"], MEASURE_S, {"machines": machines, "options": options, **how})
 
 
 def metrics(found: Found) -> list[Metric]:
@@ -107,7 +107,7 @@ def metrics(found: Found) -> list[Metric]:
     limit = median(by_hand)
     rows = [machines / each for each in whole["projected_s"]]
     idle, flood = sorted(whole["idle_ms"]), sorted(whole["flood_ms"])
-    growth = [median(whole[name]) / median(half[name]) for name in ("step_s", "projected_s")]
+    growth = [median(whole[name]) / median(half[name]) for name in ("step_s", "projected_s", "by_hand_s")]
     return [
         _metric("transitions_per_s", "/s", steps, limit=limit, peer=peer.steps_per_s,
                 notes=[f"durable: {machines:,} machines take one step each", f"limit: {BY_HAND}", f"peer: {peer.why}"]),
@@ -132,7 +132,8 @@ def metrics(found: Found) -> list[Metric]:
         _metric("store_bytes_per_machine", "B", [whole["store_bytes_per_machine"]],
                 notes=["the projection's table with indices, after every row was written several times"]),
         _metric("growth_1m_over_500k", "x", [growth[0]],
-                notes=[f"time of a step of {machines:,} over {half['machines']:,}", f"of its projection {growth[1]:.2f}"]),
+                notes=[f"time of a step of {machines:,} over {half['machines']:,}", f"of its projection {growth[1]:.2f}",
+                       f"of the step by hand {growth[2]:.2f}"]),
         _metric("adopt_s", "s", [whole["adopt_s"]], notes=["making the fleet", f"with its rows {whole['adopt_projected_s']:.1f}"]),
     ]  # fmt: skip
 

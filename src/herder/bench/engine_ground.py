@@ -42,6 +42,10 @@ class Ground:
     directory: Path
     options: Facts
 
+    def run(self, words: list[str], timeout_s: float, given: Facts | None = None) -> Facts:
+        """`child`, in the directory: by that the watchdog finds it, should we be killed."""
+        return child(words, timeout_s, given, cwd=self.directory)
+
     async def make_database(self, name: str) -> Facts:
         """A new, empty database of that name; the options that lead there."""
         admin = await asyncpg.connect(**self.options)
@@ -108,14 +112,14 @@ def environment() -> dict[str, str]:
     return dict(os.environ) | ({"PYTHONPATH": os.pathsep.join(paths)} if paths else {})
 
 
-def child(words: list[str], timeout_s: float, given: Facts | None = None) -> Facts:
+def child(words: list[str], timeout_s: float, given: Facts | None = None, *, cwd: Path = Path("/")) -> Facts:
     """Run a measuring process to its end; the JSON object of its last line. given: its input, as JSON, with `spawned`:
     the monotonic time of its start in seconds. Raises HerderError with its last words.
     """
     told = json.dumps((given or {}) | {"spawned": time.monotonic()})
     process = subprocess.Popen(
         [sys.executable, *words] if words[0].startswith("-") else words, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, env=environment(), text=True, cwd="/",
+        stderr=subprocess.PIPE, env=environment(), text=True, cwd=cwd,
     )  # fmt: skip
     try:
         output, errors = process.communicate(told, timeout_s)

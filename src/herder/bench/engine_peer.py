@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import herder
-from herder.bench.engine_ground import Ground, child, environment
+from herder.bench.engine_ground import Ground, environment
 from herder.model.errors import HerderError
 
 REQUIREMENTS = Path(herder.__file__).parents[2] / "requirements" / "bench.txt"
@@ -34,7 +34,7 @@ def measure(ground: Ground) -> Peer:
     try:
         python = _install(ground.directory / "peer")
         script = Path(__file__).with_name("engine_dbos.py")
-        ways = child([python, "-I", str(script), ground.url("peer"), str(SECONDS)], MEASURE_S)
+        ways = ground.run([python, "-I", str(script), ground.url("peer"), str(SECONDS)], MEASURE_S)
     except (HerderError, OSError, subprocess.TimeoutExpired) as error:
         return Peer(None, f"DBOS could not be measured here: {_short(error)}", {})
     best = max(ways, key=lambda way: ways[way])

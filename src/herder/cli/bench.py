@@ -60,6 +60,50 @@ def soak(
     raise typer.Exit(main_soak(minutes, seed, directory=path, as_json=as_json))
 
 
+@app.command()
+def engine(
+    machines: Annotated[
+        int,
+        typer.Option("--machines", metavar="N", min=10_000, help="How many; the growth is measured from half of them."),
+    ] = 1_000_000,
+    peer: Annotated[bool, typer.Option("--peer/--no-peer", help="Measure DBOS in the same run.")] = True,
+    path: options.Dir = "",
+    as_json: options.Json = False,
+) -> None:
+    """Durable transitions, projection, latency, cold start and memory, beside the hand-written limit and DBOS."""
+    from herder.bench import main_engine
+
+    raise typer.Exit(main_engine(machines, directory=path, peer=peer, as_json=as_json))
+
+
+@app.command()
+def pulse(
+    members: Annotated[
+        int, typer.Option("--members", metavar="N", min=1000, help="Members of the fleet, one a server.")
+    ] = 1_000_000,
+    seconds: Annotated[
+        float, typer.Option("--seconds", metavar="S", min=0.3, help="How long each size goes over NATS.")
+    ] = 3.0,
+    size: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--size",
+            metavar="N",
+            min=1,
+            max=31_000,
+            help="Members a frame over NATS; repeat for more; 1, 10, 100 and 1000 when left out",
+            show_default=False,
+        ),
+    ] = None,
+    path: options.Dir = "",
+    as_json: options.Json = False,
+) -> None:
+    """Heartbeats that one controller takes in, and the scan for silence, beside the raw limits."""
+    from herder.bench import main_pulse
+
+    raise typer.Exit(main_pulse(members, seconds, size or (1, 10, 100, 1000), directory=path, as_json=as_json))
+
+
 def _among(noun: str, given: list[str] | None, known: tuple[str, ...]) -> tuple[str, ...]:
     for word in given or ():
         if word not in known:
