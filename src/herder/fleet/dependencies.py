@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from typing import Any
+
 from herder.engine.bulk import Bulk
 from herder.engine.decide import Input
+from herder.engine.shard import Proposal
 from herder.engine.world import Machine, World
 from herder.machines.dependency import What
 from herder.machines.table import CREATE
@@ -29,7 +33,7 @@ def declare(world: World, what: str, scope: str, actor: str = "herder") -> list[
     if world.named("dependency", name) is not None:
         return []
     facts = {"name": name, "what": what, "scope": scope}
-    return [Input(world.next_id, CREATE, facts, why=f"the fleet depends on {name}", actor=actor, create="dependency")]
+    return [Input(0, CREATE, facts, why=f"the fleet depends on {name}", actor=actor, create="dependency")]
 
 
 def name_of(what: str, scope: str) -> str:
@@ -54,11 +58,14 @@ def say(world: World, name: str, event: str, actor: str) -> list[Input]:
 class Dependencies:
     """Feeds the engine with what is seen of dependencies. Handlers ask them; this only looks."""
 
-    def __init__(self, hands: Hands) -> None:
+    def __init__(self, hands: Hands, propose: Callable[[Proposal], Awaitable[Any]]) -> None:
         self._hands = hands
+        self._propose = propose
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until cancelled. The provider is a dependency from the first moment; all others are declared by who has them."""
+        ground = await self._hands.provider.ground()
+        await self._propose(lambda world: declare(world, What.PROVIDER, ground.name))
         while True:
             self.look()
             await self._hands.clock.sleep(LOOK_S)

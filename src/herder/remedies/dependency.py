@@ -9,6 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,7 +138,9 @@ def symptom(hands: Hands, work: Machine) -> Symptom:
     """Of a store: how many archives stall. Of anything else: how its calls ended lately."""
     if work.data["what"] == What.OBJECT_STORE:
         return stalled_together(*_stalled_of(hands.world(), work.id))
-    calls = hands.tally.within(work.name, hands.clock.monotonic())
+    # what failed before it answered says nothing new
+    since_s = (hands.clock.now_ms() - work.since_ms) / 1000 if work.state == "available" else inf
+    calls = hands.tally.within(work.name, hands.clock.monotonic(), since_s)
     return calls_symptom(calls)
 
 

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from enum import StrEnum
 from functools import partial
 
-from herder.engine.effects import Outcome, Registered
-from herder.engine.world import Machine
-from herder.remedies import destroy, failover, provision, rebuild, restart, servers, strike, switchover, vantage
+import numpy as np
+from numpy.typing import NDArray
+
+from herder.engine.effects import Many, Outcome, Registered, RegisteredMany
+from herder.engine.registered import AnyRegistered
+from herder.engine.world import Machine, World
+from herder.remedies import (
+    archive,
+    dependency,
+    destroy,
+    failover,
+    incident,
+    provision,
+    rebuild,
+    restart,
+    servers,
+    strike,
+    switchover,
+    vantage,
+)
 from herder.remedies.hands import Hands
 
 Playbook = Callable[[Hands, Machine], Awaitable[Outcome]]
@@ -19,6 +36,7 @@ HANDLERS: tuple[tuple[str, type[StrEnum], Playbook], ...] = (
     ("watch_server", servers.Watched, servers.watch_server),
     ("destroy_server", servers.Destroyed, servers.destroy_server),
     ("ask_vantages", vantage.Seen, vantage.ask_vantages),
+    ("end_primary", failover.Stopped, failover.end_primary),
     ("fence_primary", failover.Fenced, failover.fence_primary),
     ("await_lease", failover.Leased, failover.await_lease),
     ("collect_pledges", failover.Pledged, failover.collect_pledges),
@@ -39,9 +57,36 @@ HANDLERS: tuple[tuple[str, type[StrEnum], Playbook], ...] = (
     ("load_first_sync_set", rebuild.Enrolled, provision.load_first_sync_set),
     ("stop_members", destroy.Stopped, destroy.stop_members),
     ("trash_members", destroy.Trashed, destroy.trash_members),
+    ("check_canaries", incident.Checked, incident.check_canaries),
+    ("watch_ourselves", incident.Heard, incident.watch_ourselves),
+    ("probe_dependency", dependency.Asked, dependency.probe_dependency),
+    ("watch_dependency", dependency.Answering, dependency.watch_dependency),
+    ("drain_backlog", dependency.Drained, dependency.drain_backlog),
 )
 
+Batches = Callable[[Hands, World, NDArray[np.uint32]], Awaitable[Sequence[Many]]]
 
-def bind(hands: Hands) -> list[Registered]:
+HANDLERS_OF_MANY: tuple[tuple[str, type[StrEnum], Batches, str, int], ...] = (
+    ("drain_archive", archive.Drain, archive.drain_archive, archive.BUCKET, archive.BATCH),
+)
+"""Those that take many machines a call, with their bucket and the most a call."""
+
+
+BUCKETS: dict[str, str] = {
+    "launch_server": "provider:{provider} zone:{zone}",
+    "boot_server": "provider:{provider} zone:{zone}",
+    "destroy_server": "provider:{provider}",
+    "rejoin_member": "kind:rebuild",
+}
+"""Effect -> the token buckets it draws from; one without a rate (`Parts.rates`) holds nobody back. A fence draws from none:
+it must never wait behind launches.
+"""
+
+
+def bind(hands: Hands) -> list[AnyRegistered]:
     """The handlers with their hands."""
-    return [Registered(effect, outcomes, partial(run, hands)) for effect, outcomes, run in HANDLERS]
+    return [
+        *(Registered(effect, outcomes, partial(run, hands), BUCKETS.get(effect, "")) for effect, outcomes, run in HANDLERS),
+        *(RegisteredMany(effect, outcomes, partial(run, hands), bucket, batch)
+          for effect, outcomes, run, bucket, batch in HANDLERS_OF_MANY),
+    ]

@@ -45,18 +45,18 @@ class Tally:
         second, good, bad = slots.pop() if slots and slots[-1][0] >= int(at) else (int(at), 0, 0)
         slots.append((second, good + well, bad + (not well)))
 
-    def within(self, name: str, now: float) -> Calls:
-        """Those of the last WINDOW_S seconds."""
-        recent = [slot for slot in self._slots.get(name, ()) if slot[0] > now - WINDOW_S]
+    def within(self, name: str, now: float, seconds: float = WINDOW_S) -> Calls:
+        """Those of the last `seconds`, WINDOW_S at the most."""
+        recent = [slot for slot in self._slots.get(name, ()) if slot[0] > now - min(seconds, WINDOW_S)]
         return Calls(sum(slot[1] for slot in recent), sum(slot[2] for slot in recent))
 
 
 class Counted:
     """A provider whose calls are counted. Only Unreachable is its failure: a refusal is an answer."""
 
-    def __init__(self, provider: Provider, name: str, tally: Tally, monotonic: Callable[[], float]) -> None:
+    def __init__(self, provider: Provider, tally: Tally, monotonic: Callable[[], float]) -> None:
         self._provider = provider
-        self._name = name
+        self._name = ""  # known once it has said what it is
         self._tally = tally
         self._monotonic = monotonic
 
@@ -70,8 +70,10 @@ class Counted:
         return answer
 
     async def ground(self) -> Ground:
-        """See the port."""
-        return await self._call(self._provider.ground())
+        """See the port. Its name is the dependency's."""
+        ground = await self._provider.ground()
+        self._name = f"provider:{ground.name}"
+        return ground
 
     async def create(self, launch: Launch, address: str) -> ServerHandle:
         """See the port."""

@@ -19,6 +19,7 @@ from herder.engine.world import World
 from herder.fleet.dependencies import Dependencies, declare, name_of, say
 from herder.model.errors import Conflict, InvalidInput, NotFound, Unreachable
 from herder.ports.archive import Drained
+from herder.ports.provider import Ground
 from herder.remedies.dependency import UnderWay, calls_symptom, first_by_plan, stalled_together
 from herder.remedies.handlers import bind
 from herder.remedies.hands import Hands
@@ -31,7 +32,7 @@ STORE = "object-store:eu-1"
 
 
 class Outside:
-    """The object store: it answers or not, and takes so many archives a second."""
+    """The object store and the provider: the store answers or not, and takes archives or does not."""
 
     def __init__(self, clock: SimClock) -> None:
         self.clock = clock
@@ -41,6 +42,9 @@ class Outside:
 
     async def probe(self) -> bool:
         return self.up
+
+    async def ground(self) -> Ground:
+        return Ground(name="here", namespaces=True, can_fence=True, subnet="", controller_address="")
 
     async def drain(self, machines: memoryview) -> Drained:
         await self.clock.sleep(0.5)
@@ -66,13 +70,13 @@ class Plane:
         self.loop = Loop(self.shard, self.clock, lambda draft: [])
         self.hands = Hands(
             world=lambda: self.shard.world, clock=self.clock, submit=self.loop.submit, archive_driver=self.outside,
-            **cast("dict[str, Any]", dict.fromkeys(NOT_NEEDED)), **self.parts,
+            provider=cast(Any, self.outside), **cast("dict[str, Any]", dict.fromkeys(NOT_NEEDED)), **self.parts,
         )  # fmt: skip
         self.effects = EffectRunner(
             {each.effect: each for each in bind(self.hands)}, self.clock, SimRandom(7), self.loop.submit
         )
         self.loop.effects = self.effects
-        self.watch = Dependencies(self.hands)
+        self.watch = Dependencies(self.hands, self.loop.propose)
         self.tasks = [asyncio.create_task(self.loop.run()), asyncio.create_task(self.watch.run())]
         await self.loop.propose(lambda world: declare(world, "object_store", "eu-1"))
         shape = Shape("archive", {"store": self.shard.world.named("dependency", STORE).id}, {})
@@ -108,7 +112,7 @@ class Plane:
 
 
 NOT_NEEDED = (
-    "board", "wire", "provider", "probe", "mint_join", "nats_url", "engine_user", "agent_settings", "probe_timeout_s",
+    "board", "wire", "probe", "mint_join", "nats_url", "engine_user", "agent_settings", "probe_timeout_s",
     "lease_s", "sure",
 )  # fmt: skip
 
@@ -218,6 +222,17 @@ def test_without_a_probe_its_archives_say_how_it_is():
     played(plane, scene)
 
 
+def test_the_provider_is_a_dependency_from_the_first_moment():
+    plane = Plane(1)
+
+    async def scene() -> None:
+        await plane.until(lambda: plane.world.named("dependency", "provider:here") is not None, 1)
+        await plane.clock.sleep(30)
+        assert len(plane.world.ids("dependency")) == 2, "and it is one only"
+
+    played(plane, scene)
+
+
 def test_a_person_knows_more():
     plane = Plane(archives=10)
 
@@ -243,7 +258,7 @@ def test_a_dependency_is_declared_once():
     world = sample.well()
     (made,) = declare(world, "pager", "", "ann")
     assert made.facts == {"name": "pager:all", "what": "pager", "scope": ""}
-    sample.put(world, made.machine, "dependency", "available", **made.facts)
+    sample.put(world, world.next_id, "dependency", "available", **made.facts)
     assert declare(world, "pager", "", "ann") == []
     assert name_of("object_store", "eu-1") == STORE
     with pytest.raises(InvalidInput):
@@ -282,18 +297,19 @@ def test_calls_are_forgotten_after_half_a_minute():
 
 
 async def test_a_refusal_is_an_answer_and_no_answer_is_a_failure():
-    class Provider:
+    class Provider(Outside):
         async def alive(self, server: str) -> bool:
             if server == "lost":
                 raise Unreachable("no answer")
             return True
 
     tally = Tally()
-    counted = Counted(cast(Any, Provider()), "provider:local", tally, lambda: 5.0)
+    counted = Counted(cast(Any, Provider(SimClock())), tally, lambda: 5.0)
+    await counted.ground()
     assert await counted.alive("srv-1")
     with pytest.raises(Unreachable):
         await counted.alive("lost")
-    assert tally.within("provider:local", 5.0) == Calls(1, 1)
+    assert tally.within("provider:here", 5.0) == Calls(1, 1)
 
 
 def test_archives_drain_by_plan_and_then_by_age():
