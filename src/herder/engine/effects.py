@@ -115,11 +115,16 @@ class EffectRunner:
                     self.tallies[running[2]].moot += 1
 
     def _queue(self, world: World, ids: Ids) -> None:
+        """Those whose state declares an effect, once for each time that they enter it."""
+        places = DECLARED.of(world, ids)
+        declares = places != NONE
+        if not declares.any():
+            return
+        ids, places = ids[declares], places[declares]
         if len(self._seen) < world.size:
             self._seen = np.concatenate([self._seen, np.zeros(world.size + (world.size >> 2) - len(self._seen), "<u4")])
         entered = world.columns.entered[ids]
-        places = DECLARED.of(world, ids)
-        new = (self._seen[ids] != entered) & (places != NONE)
+        new = self._seen[ids] != entered
         self._seen[ids] = entered
         ids, entered, places = ids[new], entered[new], places[new]
         for place in np.unique(places).tolist():
