@@ -26,8 +26,8 @@ class Rates:
     cut_host: float = 0.3
     cut_pair: float = 0.3
     fill_disk: float = 0.1
-    clock_jump: float = 0.2
     clock_drift: float = 0.1
+    clock_jump: float = 0.2
     provider_down: float = 0.5
     provider_moody: float = 0.5
     nats_down: float = 0.3
@@ -46,7 +46,7 @@ QUIET = Rates().times(0.0)
 
 PER_HOST = (
     "kill_engine", "kill_agent", "kill_host", "reboot_host", "freeze_host", "cut_host", "cut_pair", "fill_disk",
-    "clock_jump", "clock_drift",
+    "clock_drift",
 )  # fmt: skip
 
 
@@ -169,10 +169,13 @@ class Faults:
         host.disk.full = False
         self.world.hosts.disk_full[host.slot] = False
 
-    def clock_jump(self, host: Host | None = None, seconds: float | None = None) -> None:
-        """Somebody set a host's wall clock. Leases count by the boot clock, which nobody can set: only stamps of frames move."""
-        host = host or self.pick()
-        self._say("clock_jump", f"{host.name} by {seconds or 0:.1f} s")
+    def clock_jump(self, seconds: float | None = None) -> None:
+        """Somebody set the wall clock of the controller's machine (hosts' leases count by a clock that nobody can set)."""
+        active = self.world.active
+        if active is not None:
+            seconds = seconds if seconds is not None else self._draw.choice((-1, 1)) * self.lasts(0.5, 120)
+            self._say("clock_jump", f"{active.name} by {seconds:.1f} s")
+            active.clock.jump(seconds)
 
     def clock_drift(self, host: Host | None = None) -> None:
         """It runs fast or slow by up to 5 %, inside what skew allows for over a lease."""

@@ -56,12 +56,25 @@ class Result:
 
 
 def run_small(
-    seed: int, services: int = 3, hours: float = 0.5, rates: Rates | None = None, *, controllers: int = 1, **tuned: Any
+    seed: int,
+    services: int = 3,
+    hours: float = 0.5,
+    rates: Rates | None = None,
+    *,
+    controllers: int = 1,
+    can_fence: bool = True,
+    **tuned: Any,
 ) -> Result:
     """Run one seed to its end. tuned: fields of Parts (lease_s, failovers_per_hour, on_isolation ...)."""
     began = time.perf_counter()
     result = Result(seed)
-    run(lambda: _Small(seed, services, controllers, tuned, result).run(hours, rates if rates is not None else Rates()))
+
+    async def main() -> None:
+        small = _Small(seed, services, controllers, tuned, result)
+        small.world.mood.can_fence = can_fence
+        await small.run(hours, rates if rates is not None else Rates())
+
+    run(main)
     result.wall_s = time.perf_counter() - began
     return result
 
@@ -88,7 +101,7 @@ class _Small:
         await self.world.close()
 
     async def _controller(self) -> Controller:
-        while (active := self.world.active) is None or active.plane is None:
+        while (active := self.world.active) is None or active.plane is None:  # noqa: ASYNC110  virtual time
             await asyncio.sleep(0.1)
         return active
 

@@ -42,7 +42,7 @@ class Fleet:
 
     async def until(self, ready, within_s):
         async with asyncio.timeout(within_s):
-            while not ready():
+            while not ready():  # noqa: ASYNC110  virtual time
                 await asyncio.sleep(0.1)
 
     async def all_well(self, within_s):
@@ -191,3 +191,28 @@ def test_the_same_seed_is_the_same_story():
 
     assert story(play, 4) == story(play, 4)
     assert story(play, 4) != story(play, 5)
+
+
+async def only_a_stale_standby_is_left(fleet):
+    """One standby of the premium service has missed what the other confirmed, and only it can be asked."""
+    primary, world = fleet.primary("gold"), fleet.world
+    standbys = [m for m in fleet.committed.of_kind("member") if m.name.startswith("gold-") and m.id != primary.id]
+    hosts = [fleet.committed.get(member.data["server"]).name for member in standbys]
+    fleet.faults.cut(fleet.host("gold").name, hosts[0], 120)
+    await asyncio.sleep(2.0)
+    fleet.faults.kill_host(fleet.host("gold"))
+    fleet.faults.cut(hosts[1], "nats", 40)
+    fleet.world.mood.down = True
+    await asyncio.sleep(35)
+    world.mood.down = False
+    await asyncio.sleep(120)
+    return fleet.lost("gold")
+
+
+def test_a_stale_standby_alone_is_never_promoted():
+    assert story(only_a_stale_standby_is_left) == 0
+
+
+def test_the_checker_notices_the_loss_when_the_quorum_is_skipped(monkeypatch):
+    monkeypatch.setattr("herder.remedies.election.pledges_needed", lambda voters, k=1: 1)
+    assert story(only_a_stale_standby_is_left) > 10_000
