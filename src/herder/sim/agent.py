@@ -71,6 +71,7 @@ class SimAgent:
         self._clearing: set[str] = set()
         self._nudged = False
         self._due = 0.0
+        self._resting = False
 
     # --- life
 
@@ -86,6 +87,16 @@ class SimAgent:
             task.cancel()
         self._tasks.clear()
 
+    def rest(self) -> None:
+        """A relay speaks for it: no beats of its own until `rouse`; what happens is still told at once."""
+        self._resting = True
+
+    def rouse(self, phase_s: float) -> None:
+        """It speaks for itself again."""
+        if self._resting:
+            self._resting = False
+            self.begin(phase_s)
+
     def task(self, coroutine: Any) -> asyncio.Task[Any]:
         """A task that ends with this life."""
         task: asyncio.Task[Any] = asyncio.get_running_loop().create_task(coroutine)
@@ -96,7 +107,7 @@ class SimAgent:
     # --- pulse
 
     def _tick(self) -> None:
-        if not self.dead:
+        if not self.dead and not self._resting:
             self.host.when_awake(self._beat_as_planned)
 
     def _beat_as_planned(self) -> None:

@@ -148,14 +148,21 @@ def run(main: Callable[[], Awaitable[_T]]) -> _T:
         asyncio.set_event_loop(loop)
         result = loop.run_until_complete(_as_coroutine(main))
         _cancel_rest(loop)
+    except Deadlock:
+        _raise_crash(loop)
+        raise
     finally:
         asyncio.set_event_loop(None)
         loop.close()
+    _raise_crash(loop)
+    return result
+
+
+def _raise_crash(loop: VirtualLoop) -> None:
     for context in loop.crashed:
         error = context.get("exception")
         if isinstance(error, BaseException) and not isinstance(error, asyncio.CancelledError):
             raise error
-    return result
 
 
 async def _as_coroutine(main: Callable[[], Awaitable[_T]]) -> _T:

@@ -40,6 +40,7 @@ class Controller:
     def begin(self) -> None:
         """Start the process: it takes the shard as soon as it may, and is started again when it ends."""
         self.task = asyncio.get_running_loop().create_task(self._live())
+        self.task.add_done_callback(_tell_crash)
 
     async def _live(self) -> None:
         while True:
@@ -124,3 +125,10 @@ class Controller:
         self.thaw()
         if self.task is not None:
             self.task.cancel()
+
+
+def _tell_crash(task: asyncio.Task[None]) -> None:
+    """A control plane that crashes is a bug: the run fails with it instead of waiting for nobody."""
+    error = None if task.cancelled() else task.exception()
+    if error is not None:
+        task.get_loop().call_exception_handler({"message": "a control plane crashed", "exception": error})

@@ -26,6 +26,7 @@ class SimWire:
         self._controller = controller
         self._on_pulse: list[Callable[[Pulse, bytes], None]] = []
         self._on_frame: list[Callable[[bytes], None]] = []
+        self._on_fleet: list[Callable[[bytes], None]] = []
         self._on_gone: list[Callable[[str], None]] = []
         self.refused: dict[str, int] = {}
 
@@ -37,9 +38,21 @@ class SimWire:
         """See the port."""
         self._on_frame.append(on_frame)
 
+    async def subscribe_fleet(self, on_frame: Callable[[bytes], None]) -> None:
+        """See the port."""
+        self._on_fleet.append(on_frame)
+
+    def take_fleet(self, frame: bytes) -> None:
+        """A relay's frame has come, with many servers' pulses in it."""
+        self._controller.when_awake(lambda: [tell(frame) for tell in self._on_fleet])
+
     async def subscribe_disconnects(self, on_gone: Callable[[str], None]) -> None:
         """See the port."""
         self._on_gone.append(on_gone)
+
+    def take_fleet(self, data: bytes) -> None:
+        """A relay's frame has come."""
+        self._controller.when_awake(lambda: [tell(data) for tell in self._on_frame])
 
     def take(self, server: str, data: bytes) -> None:
         """A frame has come; a stopped controller reads it when it goes on, a dead one never."""
@@ -97,6 +110,7 @@ class SimWire:
     async def close(self) -> None:
         """See the port."""
         self._on_pulse.clear()
+        self._on_fleet.clear()
         self._on_gone.clear()
 
 
