@@ -5,8 +5,10 @@ Nothing is kept here that a successor would need: what waits, what is under way 
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from math import inf
@@ -98,10 +100,37 @@ async def probe_dependency(hands: Hands, work: Machine) -> Outcome:
 async def watch_dependency(hands: Hands, work: Machine) -> Outcome:
     """Until it answers three times in a row. One that can neither be asked nor seen waits for a person's word."""
     well = 0
-    while well < IN_A_ROW:
-        await hands.clock.sleep(WATCH_PAUSE_S)
-        well = well + 1 if await _answers(hands, work) else 0
+    with _closed(hands, _buckets(work)):
+        while well < IN_A_ROW:
+            await hands.clock.sleep(WATCH_PAUSE_S)
+            well = well + 1 if await _answers(hands, work) else 0
     return Outcome(Answering.ANSWERING, why=f"{work.name} answered {well} times in a row")
+
+
+def _buckets(work: Machine) -> tuple[str, ...]:
+    """What is called through it draws from these: its own, and that of servers that do not say where they stand."""
+    if work.data["what"] not in (What.PROVIDER, What.ZONE):
+        return ()
+    return tuple({f"{work.data['what']}:{work.data.get('scope', '')}", f"{work.data['what']}:"})
+
+
+@contextmanager
+def _closed(hands: Hands, names: tuple[str, ...]) -> Iterator[None]:
+    """While it is down nothing is called through it: what is due waits for a token, and is not tried in vain."""
+    if hands.buckets is None:
+        yield
+        return
+    before = {name: hands.buckets.rate(name) for name in names}
+    for name in names:
+        hands.buckets.set(name, Rate(0.0))
+    try:
+        yield
+    finally:
+        for name, rate in before.items():
+            if rate is None:
+                hands.buckets.lift(name)
+            else:
+                hands.buckets.set(name, rate)
 
 
 async def _answers(hands: Hands, work: Machine) -> bool | None:
@@ -183,7 +212,7 @@ async def drain_backlog(hands: Hands, work: Machine) -> Outcome:
         count = await _drain_archives(hands, work)
         why = f"{count} archives drained in {hands.clock.monotonic() - began:.0f} s"
     else:
-        await _open_bucket(hands, f"{work.data['what']}:{work.data.get('scope', '')}", work.name)
+        await asyncio.gather(*(_open_bucket(hands, bucket, work.name) for bucket in _buckets(work)))
         why = "it has taken its full rate"
     return Outcome(Drained.DRAINED, why=why)
 
