@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -13,6 +14,7 @@ from herder.engine.decide import Input
 from herder.engine.world import Machine, World
 from herder.fleet.merged import ArchivingHook, Merged, Words, state_codes
 from herder.machines.registry import BY_KIND
+from herder.fleet.durability import overridden
 from herder.machines.table import CREATE
 from herder.ports.clock import Clock
 from herder.ports.wire import MemberPulse, Pulse, Wire
@@ -29,6 +31,8 @@ US_S = 0.4
 """A tick that comes this late means that *we* were stopped; that silence is not theirs."""
 
 ECHO_S = 0.5
+ECHO_EVERY_S = 0.25
+"""How long our own pulse may take, and the pause between two: a broken wire shows in it before it shows in silence."""
 
 ONE_BY_ONE = 64
 """As many servers that fall silent at once are told of one by one, each with its own seconds; more are one event."""
@@ -63,6 +67,8 @@ class Watch:
         self._clock = clock
         self._submit = submit
         self._deaf_since: float | None = None
+        self.echo_at = -math.inf  # when our own pulse last came back
+        self._gathered: list[bytes] = []
         self._seen = 0  # machine ids below this were looked through for servers
         self.storm = storm
         self.merged = Merged(world, board, submit, self._judge, on_archiving)
@@ -71,7 +77,7 @@ class Watch:
         """Expect every server that should run from now on, then listen."""
         self._expect_new(self._clock.monotonic())
         await self._wire.subscribe_pulses(self.on_pulse)
-        await self._wire.subscribe_fleet(self.on_fleet_frame)
+        await self._wire.subscribe_fleet(self._gather)
         await self._wire.subscribe_disconnects(self.on_disconnect)
 
     def _expect_new(self, now: float) -> None:
@@ -108,12 +114,21 @@ class Watch:
         for heard in pulse.members:
             self._judge_member(server, heard, now)
 
-    def on_fleet_frame(self, data: bytes) -> None:
-        """Fold a relay's frame, then judge the few members of whom it says what the log does not expect."""
+    def on_fleet_frame(self, *frames: bytes) -> None:
+        """Fold relays' frames, then judge the few members of whom they say what the log does not expect."""
         now = self._clock.monotonic()
-        folded = self._board.fold_frame(data, now)
-        if folded is not None:
+        for folded in self._board.fold_frames(frames, now):
             self.merged.take(folded, now)
+
+    def _gather(self, data: bytes) -> None:
+        """Frames that one read of the wire brought are folded together: small ones cost a third then."""
+        self._gathered.append(data)
+        if len(self._gathered) == 1:
+            asyncio.get_running_loop().call_soon(self._fold_gathered)
+
+    def _fold_gathered(self) -> None:
+        frames, self._gathered = self._gathered, []
+        self.on_fleet_frame(*frames)
 
     def _judge_member(self, server: Machine, heard: MemberPulse, now: float) -> None:
         member = self._world().find(server.data.get("member", 0))
@@ -139,6 +154,8 @@ class Watch:
         ages = Ages(deaf_s=now - track.alive_at, upstream_lost_s=now - track.upstream_at)
         for sign in judge(expected, heard, ages):
             self._tell(sign, member, service)
+        for item in overridden(world, service, member, heard.reading):
+            self._submit(item)
 
     def _store_went_back(self, member: Machine, term: int, service: Machine) -> None:
         """Terms are committed before any agent hears of them, so the log has lost what it once held (safety.md)."""
@@ -237,6 +254,8 @@ class Watch:
         while True:
             heard = await self._wire.echo(ECHO_S)
             now = self._clock.monotonic()
+            if heard:
+                self.echo_at = now
             if not heard and self._deaf_since is None:
                 self._deaf_since = now
                 log.error("our own pulse does not come back through the wire: it is us; nobody is judged")
@@ -244,7 +263,7 @@ class Watch:
                 self._board.hold(now - self._deaf_since)
                 log.warning("the wire is back after %.1f s", now - self._deaf_since)
                 self._deaf_since = None
-            await self._clock.sleep(ECHO_S)
+            await self._clock.sleep(ECHO_EVERY_S)
 
     @property
     def deaf(self) -> bool:

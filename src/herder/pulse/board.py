@@ -26,6 +26,7 @@ from herder.pulse.fleet_frame import (
     POSITION,
     UPSTREAM,
     UPSTREAM_KNOWN,
+    Bitmap,
     FrameError,
     Rows,
     decode,
@@ -282,6 +283,18 @@ class Board:
             self.refused[f"frame_{error.fault}"] += 1
             return None
         return self._folder.rows(frame, now) if isinstance(frame, Rows) else self._folder.bitmap(frame, now)
+
+    def fold_frames(self, frames: Sequence[bytes], now: float) -> list[Folded]:
+        """Several frames that came together, in their order: the same result as one after the other, at a third of the
+        price where they are small. What came of them may stand together.
+        """
+        decoded: list[Rows | Bitmap] = []
+        for data in frames:
+            try:
+                decoded.append(decode(data))
+            except FrameError as error:
+                self.refused[f"frame_{error.fault}"] += 1
+        return self._folder.many(decoded, now)
 
     @property
     def lost_frames(self) -> int:

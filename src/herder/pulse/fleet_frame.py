@@ -120,7 +120,7 @@ class Bitmap:
     servers: Words
 
 
-def rows(
+def rows(  # noqa: PLR0913  one for each column
     header: Header, *, server: Ids, incarnation: Ids, life: Ids, member: Ids, seq: Ids, flags: Ids,
     timeline: Ids = 0, lsn: Ids = 0,
 ) -> Rows:  # fmt: skip

@@ -9,6 +9,7 @@ have changed (`generation`).
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,8 +28,8 @@ from herder.pulse.fleet_frame import (
 )
 from herder.pulse.slots import NOBODY, SEVERAL, Finder, Members, Servers, Slots, Where, Words, as_slots, where
 
-BLOCKS_MAX = 65_536
-"""Blocks kept of one relay; 40 bytes a row. One that sends more of them is folded the slow way now and then."""
+RUN_ROWS = 8_192
+"""Rows scattered as one at most: their columns stay in the core's own cache."""
 
 UNJUDGED = 0xFFFF_FFFF
 """No machine has this version: the member is looked at again."""
@@ -52,6 +53,7 @@ class _Block:
     members: Where
     server_ids: Words
     member_ids: Words
+    running: bool = False
 
 
 @dataclass(slots=True)
@@ -100,6 +102,8 @@ class Folder:
         self._nominal_s = nominal_s
         self._refused = refused
         self._relays: dict[int, _Relay] = {}
+        self._blocks: dict[int, tuple[_Relay, bytes]] = {}
+        self._blocks_made = 0
         self._streams = 0
         self.generation = 0
         self.lost = 0
@@ -113,18 +117,75 @@ class Folder:
         relay = self._relay(frame.header, len(frame))
         if relay is None:
             return _nothing(len(frame))
+        block = self._known(relay, frame)
+        if block is not None and not any_of(frame.seq <= self._s.seq[block.servers]):
+            return self._scatter(block.servers, block.members, block.server_ids, block.member_ids, frame, now)
+        return self._rows_checked(frame, relay, now)
+
+    def many(self, frames: Sequence[Rows | Bitmap], now: float) -> list[Folded]:
+        """Take several frames in, as `rows` and `bitmap` would one after the other. Those of known blocks that follow each
+        other are scattered as one: what numpy costs a call is shared by all of them.
+        """
+        folded: list[Folded] = []
+        run: list[tuple[_Relay, _Block, Rows]] = []
+        left = RUN_ROWS
+        for frame in frames:
+            if isinstance(frame, Bitmap):
+                folded += self._run(run, now)
+                folded.append(self.bitmap(frame, now))
+                continue
+            relay = self._relay(frame.header, len(frame))
+            if relay is None:
+                folded.append(_nothing(len(frame)))
+                continue
+            block = self._known(relay, frame)
+            if block is None or block.running or left <= 0:
+                folded += self._run(run, now)
+                left = RUN_ROWS
+            if block is None:
+                folded.append(self._rows_checked(frame, relay, now))
+            else:
+                block.running = True
+                left -= len(frame)
+                run.append((relay, block, frame))
+        return folded + self._run(run, now)
+
+    def _run(self, run: list[tuple[_Relay, _Block, Rows]], now: float) -> list[Folded]:
+        """Frames of known blocks, none of them twice (no server is in two blocks); empties the list."""
+        if not run:
+            return []
+        for _, block, _ in run:
+            block.running = False
+        blocks, frames = [block for _, block, _ in run], [frame for _, _, frame in run]
+        servers = _joined([block.servers for block in blocks])
+        seq = np.concatenate([frame.seq for frame in frames])
+        if any_of(seq <= self._s.seq[servers]):  # some row is late: each frame by itself
+            again = [self._rows_checked(frame, relay, now) for relay, _, frame in run]
+            run.clear()
+            return again
+        run.clear()
+        told = Rows(
+            frames[0].header, frames[0].who, np.concatenate([frame.lsn for frame in frames]), seq,
+            np.concatenate([frame.timeline for frame in frames]), np.concatenate([frame.flags for frame in frames]),
+        )  # fmt: skip
+        members = _joined([block.members for block in blocks])
+        return [self._scatter(servers, members, self._s.machine[servers], self._m.machine[members], told, now)]
+
+    def _known(self, relay: _Relay, frame: Rows) -> _Block | None:
+        """What was found out about this block of rows, None when it does not hold (any more)."""
         who = frame.who.tobytes()
-        key = who[:4]
-        block = relay.blocks.get(key)
-        if block is not None and block.generation == self.generation and block.who == who:
-            at = block.servers
-            if not any_of(frame.seq <= self._s.seq[at]):
-                folded = Folded(at, block.members, block.server_ids, block.member_ids)
-                apart = self._beat(at, now, None)
-                self._s.seq[at] = frame.seq
-                self._tell(folded, block.members, frame, now, apart=apart)
-                return folded
-        return self._rows_checked(frame, relay, key, now)
+        block = relay.blocks.get(who[:4])
+        return block if block is not None and block.generation == self.generation and block.who == who else None
+
+    def _scatter(
+        self, servers: Where, members: Where, server_ids: Words, member_ids: Words, frame: Rows, now: float
+    ) -> Folded:
+        """Rows that are in order, one a server."""
+        folded = Folded(servers, members, server_ids, member_ids)
+        apart = self._beat(servers, now, None)
+        self._s.seq[servers] = frame.seq
+        self._tell(folded, members, frame, now, apart=apart)
+        return folded
 
     def bitmap(self, frame: Bitmap, now: float) -> Folded:
         """Take in who was heard with nothing changed. Only a server that this life of this relay told of whole counts."""
@@ -176,7 +237,7 @@ class Folder:
 
     # rows that nothing is known of yet
 
-    def _rows_checked(self, frame: Rows, relay: _Relay, key: bytes, now: float) -> Folded:
+    def _rows_checked(self, frame: Rows, relay: _Relay, now: float) -> Folded:
         s = self._s
         slots = self._server_at.many(frame.server)
         ok, same = self._servers_right(frame, slots)
@@ -199,12 +260,20 @@ class Folder:
         folded = Folded(servers, members, s.machine[servers], self._m.machine[members], refused, strangers)
         self._tell(folded, members, frame, now, apart=apart)
         if not refused and latest is None:
-            if len(relay.blocks) >= BLOCKS_MAX:
-                relay.blocks.clear()
-            relay.blocks[key] = _Block(
-                frame.who.tobytes(), self.generation, servers, members, folded.server_ids, folded.member_ids
-            )
+            block = _Block(frame.who.tobytes(), self.generation, servers, members, folded.server_ids, folded.member_ids)
+            self._keep(relay, block)
         return folded
+
+    def _keep(self, relay: _Relay, block: _Block) -> None:
+        """Remember a block, and forget those that one of its servers stood in before: no server is in two."""
+        for number in np.unique(self._s.block[block.servers]).tolist():
+            holder, key = self._blocks.pop(number, (relay, b""))
+            holder.blocks.pop(key, None)
+        self._blocks_made += 1
+        key = block.who[:4]
+        relay.blocks[key] = block
+        self._blocks[self._blocks_made] = (relay, key)
+        self._s.block[block.servers] = self._blocks_made
 
     def _servers_right(self, frame: Rows, slots: Slots) -> tuple[Mask, Mask]:
         """Rows whose server may be told of now; and those of an agent's life that was heard before."""
@@ -335,6 +404,17 @@ def _lost(flags: NDArray[np.uint8]) -> Mask:
 
 def _nothing(refused: int, strangers: Words | None = None) -> Folded:
     return Folded(_NONE, _NONE, _NOBODY, _NOBODY, refused, strangers)
+
+
+def _joined(parts: list[Where]) -> Where:
+    """Several slots as one index: a slice when they follow each other."""
+    first, end = parts[0], -1
+    for part in parts:
+        if not isinstance(part, slice) or part.start != end >= 0:
+            return np.concatenate([as_slots(each) for each in parts])
+        end = part.stop
+    assert isinstance(first, slice)
+    return slice(first.start, end)
 
 
 def _latest(slots: Slots, seq: Words) -> Slots | None:

@@ -83,18 +83,20 @@ class Columns:
 
 
 class Servers(Columns):
-    """Times in the controller's monotonic seconds. 69 bytes a server.
+    """Times in the controller's monotonic seconds. 73 bytes a server.
 
     deadline: no silence before this is suspicious (a lower bound while frames come, exact once it has passed), so that
     looking for silence is one comparison; infinite where silence does not count. life: of its agent, as 32 bits. member: the one that the log has on it, 0 =
     whoever is heard first; only: the slot of the one member heard, NOBODY, or SEVERAL. relay: the only one that may
-    tell of it, 0 = any. via: the stream of a relay that told of it last, 0 = none. known: see fleet.watch.
+    tell of it, 0 = any. via: the stream of a relay that told of it last, 0 = none. known: see
+    fleet.merged. block: of a relay's rows that it stands in.
     """
 
     FIELDS = (
         ("heard_at", "f8"), ("interval_s", "f8"), ("deviation_s", "f8"), ("deadline", "f8"),
         ("machine", "u4"), ("incarnation", "u4"), ("life", "u4"), ("seq", "u4"), ("frames", "u4"), ("member", "u4"),
-        ("relay", "u4"), ("via", "u4"), ("known", "u4"), ("only", "i4"), ("armed", "?"),
+        ("relay", "u4"), ("via", "u4"), ("known", "u4"), ("block", "u4"), ("only", "i4"),
+        ("armed", "?"),
     )  # fmt: skip
 
     heard_at: NDArray[np.float64]
@@ -110,6 +112,7 @@ class Servers(Columns):
     relay: Words
     via: Words
     known: Words
+    block: Words
     only: NDArray[np.int32]
     armed: NDArray[np.bool_]
 
@@ -118,7 +121,7 @@ class Members(Columns):
     """What relays told of members; agents' own pulses are kept whole elsewhere. 65 bytes a member.
 
     alive_at, upstream_at: when it last was so, meaningful while its flags say that it is not (else that is heard_at).
-    lsn_before, before_at: the reading before, for how fast its log grows. home: the machine id of its server. judged: see fleet.watch.
+    lsn_before, before_at: the reading before, for how fast its log grows. home: the machine id of its server. judged: see fleet.merged.
     """
 
     FIELDS = (

@@ -29,8 +29,9 @@ from herder.pulse.fleet_frame import (
     rows,
 )
 from herder.pulse.judge import DEAF_PATIENCE_S, SETTLE_S, UPSTREAM_PATIENCE_S
+from herder.wire.memory import MemoryHub, MemoryRelayWire, MemoryWire
 from tests.machines import sample
-from tests.unit.engine.yard import VirtualClock
+from tests.unit.engine.yard import VirtualClock, settle
 
 LEADS = ALIVE | PRIMARY | POSITION
 FOLLOWS = ALIVE | STANDBY | UPSTREAM | UPSTREAM_KNOWN | POSITION
@@ -192,6 +193,21 @@ def test_a_stranger_is_not_believed():
     assert post.board.refused == {"not_its_member": 2}
     post.watch.on_fleet_frame(b"garbage")
     assert post.board.refused["frame_garbage"] == 1
+
+
+async def test_frames_that_come_together_are_folded_together():
+    post = Post(sample.well())
+    hub = MemoryHub(post.clock)
+    post.watch._wire = MemoryWire(hub)
+    await post.watch.start()
+    relay = MemoryRelayWire(hub, int(post.servers[0]))
+    for seq, server in enumerate(post.servers.tolist(), 1):
+        header, member = Header(int(post.servers[0]), 1, 1, seq), server - len(post.servers)
+        await relay.publish_fleet(encode_rows(rows(header, server=[server], member=member, incarnation=1, life=1, seq=1, flags=WELL[seq - 1])))  # fmt: skip
+    assert post.board.servers["srv-5"].frames == 0
+    await settle()
+    assert [track.frames for track in post.board.servers.values()] == [1, 1, 1]
+    assert (post.told, post.board.refused) == ([], {})
 
 
 def test_archiving_is_told_to_who_asked():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -408,3 +409,43 @@ def test_frames_in_any_order_with_any_rows_never_break_the_board(data: st.DataOb
         homes = rack.board.of_members.home[folded.members]
         assert set(homes.tolist()) <= set(folded.server_ids.tolist())
     assert rack.board.servers["server-1"].rhythm.nominal_s == first_rhythm(1.0).nominal_s
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_frames_that_come_together_are_as_those_that_come_one_by_one(data: st.DataObject):
+    """Blocks of servers in any order, some late, some doubled, some of strangers: the same board, the same refusals."""
+    together, single = Rack(12).board, Rack(12).board
+    blocks = [[1, 2, 3], [4, 5, 6], [9, 8, 7], [10, 11], [2, 3, 4], [12, 99]]
+    seq = 0
+    for beat in range(data.draw(st.integers(1, 5))):
+        frames = []
+        for which in data.draw(st.lists(st.sampled_from(range(len(blocks))), min_size=1, max_size=7)):
+            seq += 1
+            at = seq - data.draw(st.sampled_from([0, 0, 0, 3]))
+            header = Header(RELAY, 1, 1, max(seq - data.draw(st.sampled_from([0, 0, 0, 2])), 1))
+            servers = np.array(blocks[which])
+            told = rows(
+                header,
+                server=servers,
+                incarnation=1,
+                life=1,
+                member=servers + MEMBER,
+                seq=max(at, 1),
+                flags=WELL,
+                lsn=seq,
+            )
+            frames.append(data.draw(st.sampled_from([encode_rows(told)] * 6 + [b"", encode_bitmap(header, servers)])))
+        folded = together.fold_frames(frames, 101.0 + beat)
+        one = [single.fold_frame(each, 101.0 + beat) for each in frames]
+        assert sum(each.refused for each in folded) == sum(each.refused for each in one if each is not None)
+        heard, heard_one = Counter[int](), Counter[int]()
+        for each in folded:
+            heard.update(each.server_ids.tolist())
+        for alone in one:
+            heard_one.update(alone.server_ids.tolist() if alone is not None else ())
+        assert heard == heard_one
+    assert together.refused == single.refused
+    assert dict(together.servers) == dict(single.servers)
+    for field in ("heard_at", "lsn", "lsn_before", "flags", "timeline"):
+        assert (getattr(together.of_members, field) == getattr(single.of_members, field)).all(), field
