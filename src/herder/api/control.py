@@ -56,5 +56,41 @@ class Control(Protocol):
     async def pages(self) -> list[Facts]:
         """What a person was told, and whether it is over."""
 
+    async def recovery(self) -> Facts:
+        """Incidents in recovery with their forecast, dependencies, and what is parked for which reason."""
+
+    async def order_recovery(self, incident: str, order: str) -> Facts:
+        """order: pause, resume or abort. Returns what `recovery` returns."""
+
+    async def storm(self) -> Facts:
+        """What falls where, the verdict, incidents with their evidence, freezes and budgets."""
+
+    async def freeze_scope(self, scope: str, why: str) -> Facts:
+        """No remedy begins in that scope. Returns what `storm` returns."""
+
+    async def release_scope(self, scope: str) -> Facts:
+        """Remedies may begin there again. Returns what `storm` returns."""
+
+    async def dependencies(self) -> list[Facts]:
+        """What the fleet depends on."""
+
+    async def say_of_dependency(self, name: str, word: str) -> list[Facts]:
+        """A person knows that it is 'down' or 'well'. Returns what `dependencies` returns."""
+
+    async def exercise(self, limit: int = 50) -> Facts:
+        """taking_part, running, at_once, held, plans[], services[]: the calendar of exercises."""
+
+    async def exercise_on(self, name: str, *, every: str = "", window: str = "", how: str = "") -> Facts:
+        """A service takes part; empty: as its plan would. Returns its line of the calendar, as the next two do."""
+
+    async def exercise_off(self, name: str) -> Facts:
+        """It takes no part, also when its plan does."""
+
+    async def exercise_now(self, name: str, *, how: str = "") -> Facts:
+        """Begin one now. Raises Refused with what keeps it."""
+
+    async def playbooks(self, days: float = 30.0) -> Facts:
+        """since_ms, days, playbooks[]: how often each ran, how it ended, how long it took."""
+
     async def config(self) -> list[Facts]:
         """The settings in force: name, value (secrets masked), source."""

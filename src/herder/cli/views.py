@@ -118,6 +118,10 @@ def status_view(status: Facts) -> RenderableType:
         parts.append(Padding(_not_well(not_well), (1, 0, 1, 2), expand=False))
     if status.get("us"):
         parts.append(Text(f"  ourselves: {in_words(status['us'])}", style="yellow"))
+    for down in status.get("dependencies", ()):
+        waits = f", {down['backlog']:,} archives wait" if down["backlog"] else ""
+        text = f"  {down['name']} is {down['state']} for {say.lasted(down['since_ms'])}{waits}: herder recovery"
+        parts.append(Text(text, style="yellow"))
     if pages:
         noun = "page is" if pages == 1 else "pages are"
         parts.append(Text(f"  {pages} {noun} open: herder pages", style="yellow"))

@@ -9,8 +9,10 @@ from typing import Any
 
 from herder.engine.loop import Loop
 from herder.engine.world import Machine
-from herder.fleet import commands, views
+from herder.fleet import commands, dependencies, exercise, playbooks, recovery_views, storm_views, views
+from herder.fleet.exercises import Exercises
 from herder.fleet.explain import explain
+from herder.fleet.storm import Storm
 from herder.fleet.watch import Watch
 from herder.model.errors import InvalidInput, TimedOut
 from herder.model.names import service_name
@@ -34,6 +36,8 @@ class Control:
     subnet_prefix: str
     on_isolation: str
     settings: list[dict[str, Any]]
+    exercises: Exercises
+    storm_watch: Storm
 
     async def create_service(
         self, *, engine: str, name: str, plan: str, major: int = 0, key: str = "", actor: str = "person"
@@ -74,6 +78,41 @@ class Control:
         await self.loop.propose(lambda world: commands.allow_failover(world, name, actor))
         return await self.show(name)
 
+    async def exercise(self, limit: int = 50) -> dict[str, Any]:
+        """Who takes part in exercises, when each is due, how the last one ended."""
+        return self.exercises.view(limit)
+
+    async def exercise_on(
+        self, name: str, *, every: str = "", window: str = "", how: str = "", actor: str = "person"
+    ) -> dict[str, Any]:
+        """From now on; empty: as its plan would."""
+        now_ms = self.clock.now_ms()
+        await self.loop.propose(lambda world: exercise.take_part(world, name, every, window, how, actor, now_ms))
+        return self._exercised(name)
+
+    async def exercise_off(self, name: str, actor: str = "person") -> dict[str, Any]:
+        """No more."""
+        await self.loop.propose(lambda world: exercise.take_no_part(world, name, actor))
+        return self._exercised(name)
+
+    async def exercise_now(self, name: str, *, how: str = "", actor: str = "person") -> dict[str, Any]:
+        """Begin one now, also outside of its window and while its plan's exercises are stopped."""
+        now_ms = self.clock.now_ms()
+        chosen = exercise.how_of(commands.find_service(self.loop.world, name), how, self.exercises.rules.plans)
+        why = f"asked for by {actor}"
+        await self.loop.propose(
+            lambda world: exercise.begin(world, name, chosen, why, now_ms, self.exercises.readings, actor)
+        )
+        return self._exercised(name)
+
+    def _exercised(self, name: str) -> dict[str, Any]:
+        return self.exercises.view_of(commands.find_service(self.loop.world, name))
+
+    async def playbooks(self, days: float = 30.0) -> dict[str, Any]:
+        """How often each ran in the last `days`, how it ended and how long it took; exercises apart."""
+        since_ms = self.clock.now_ms() - int(days * 86_400_000)
+        return playbooks.view(await self.store.playbook_runs(since_ms), since_ms, days)
+
     async def services(self) -> list[dict[str, Any]]:
         """All that are not gone."""
         return [
@@ -102,11 +141,13 @@ class Control:
     async def status(self) -> dict[str, Any]:
         """What is not well."""
         us = "our own pulse does not come back: nobody is judged" if self.watch.deaf else ""
+        us = us or self.storm_watch.says
         if self.loop.frozen:
             us = f"frozen: {self.loop.frozen}"
         if self.loop.store_down_since is not None:
             us = "the store does not answer: nothing is decided, data services keep serving"
-        return views.status_view(self.loop.world, self.board, self.loop.facts(), us)
+        found = views.status_view(self.loop.world, self.board, self.loop.facts(), us)
+        return found | {"dependencies": recovery_views.not_well(self.loop.world)}
 
     async def events(self, name: str = "", limit: int = 200) -> list[dict[str, Any]]:
         """The log in words; name '' = everything."""
@@ -129,6 +170,40 @@ class Control:
         """All pages, open ones last."""
         world = self.loop.world
         return [views.page_view(world, page) for page in world.of_kind("page")]
+
+    async def recovery(self) -> dict[str, Any]:
+        """Incidents in recovery with their forecast, dependencies, and what is parked for which reason."""
+        return recovery_views.recovery_view(self.loop.world, self.clock.now_ms())
+
+    async def order_recovery(self, incident: str, order: str, actor: str = "person") -> dict[str, Any]:
+        """Pause, resume or abort it."""
+        await self.loop.propose(lambda world: recovery_views.give_order(world, incident, order, actor))
+        return await self.recovery()
+
+    async def storm(self) -> dict[str, Any]:
+        """What falls where, the verdict, incidents with their evidence, freezes and budgets."""
+        return storm_views.storm_view(
+            self.storm_watch, self.loop.world, self.clock.monotonic(), self.clock.now_ms()
+        )
+
+    async def freeze_scope(self, scope: str, why: str, actor: str = "person") -> dict[str, Any]:
+        """No remedy begins there."""
+        await self.loop.propose(lambda world: storm_views.freeze_scope(world, scope, why, actor))
+        return await self.storm()
+
+    async def release_scope(self, scope: str, actor: str = "person") -> dict[str, Any]:
+        """Remedies may begin there again."""
+        await self.loop.propose(lambda world: storm_views.release_scope(world, scope, actor))
+        return await self.storm()
+
+    async def dependencies(self) -> list[dict[str, Any]]:
+        """What the fleet depends on."""
+        return recovery_views.dependencies_view(self.loop.world)
+
+    async def say_of_dependency(self, name: str, word: str, actor: str = "person") -> list[dict[str, Any]]:
+        """A person knows that it is 'down' or 'well'."""
+        await self.loop.propose(lambda world: dependencies.say(world, name, f"declared_{word}", actor))
+        return await self.dependencies()
 
     async def config(self) -> list[dict[str, Any]]:
         """What is in force and where it came from."""

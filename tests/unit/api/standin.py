@@ -45,6 +45,38 @@ CHAIN = [
     {"at_ms": NOW_MS - 4_100, "text": "server process was terminated by signal 9", "source": "s1 engine log"},
 ]
 
+RECOVERY = {
+    "id": "incident-12", "scope": "zone:a", "state": "recovering", "since_ms": NOW_MS - 90_000, "total": 3000, "done": 1200,
+    "left": 1800, "admitted": 1500, "parked": 1500, "waiting": 7, "window": 128, "per_s": 13.3, "end_ms": NOW_MS + 135_000,
+    "early_ms": NOW_MS + 120_000, "late_ms": NOW_MS + 180_000,
+}  # fmt: skip
+
+STORE = {
+    "name": "object-store:eu-1", "what": "object_store", "state": "restart", "since_ms": NOW_MS - 4_000, "why": "",
+    "backlog": 900, "draining": 50,
+}  # fmt: skip
+
+STORM_INCIDENT = {
+    "id": "incident-12", "state": "recovering", "scope": "zone:a", "since_ms": NOW_MS - 90_000, "verdict": "mass",
+    "why": "6 of 6 that were looked at are down, by another vantage point than us", "total": 3000, "done": 1200,
+    "evidence": {"silent": 3000, "asked": 6, "down": 6},
+}  # fmt: skip
+
+STORM = {
+    "verdict": "calm", "why": "nothing fell", "us": "", "window_s": 10.0, "least": 5, "share": 0.05, "base": 0.0001,
+    "scopes": [{"scope": "fleet", "servers": 9000, "ill": 3000, "fell": 0}], "incidents": [STORM_INCIDENT], "freezes": [],
+    "budgets": [{"scope": "fleet", "in_flight": 3, "in_flight_most": 40, "hour": 720, "hour_most": 720, "empty": True}],
+}  # fmt: skip
+
+PARKED = {"reason": "wave", "by": "incident-12", "count": 1500, "since_ms": NOW_MS - 90_000}
+
+
+FAILOVERS = {
+    "playbook": "failover", "exercised": True, "began": 12, "running": 1, "well": 10, "gave_way": 0, "failed": 1,
+    "needed_person": 1, "success": 10 / 11, "success_low": 0.623, "success_high": 0.984, "p50_s": 0.21, "p90_s": 0.4,
+    "max_s": 130.0,
+}  # fmt: skip
+
 
 class StandIn:
     """Satisfies `herder.api.control.Control`."""
@@ -56,6 +88,10 @@ class StandIn:
         self.asked: list[tuple[Any, ...]] = []
         self.changes: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.waiting = asyncio.Event()
+        self.exercised: dict[str, dict[str, Any]] = {}
+        self.held = ""
+        self.frozen: dict[str, dict[str, Any]] = {}
+        self.stopped_by = ""
 
     def _get(self, name: str) -> dict[str, Any]:
         if name not in self.known:
@@ -151,6 +187,65 @@ class StandIn:
     async def pages(self) -> list[dict[str, Any]]:
         return [{"id": "p1", "state": "open", "subject": "orders", "reason": "service_down", "text": "down for two minutes",
                  "times": 1, "since_ms": NOW_MS}]  # fmt: skip
+
+    async def recovery(self) -> dict[str, Any]:
+        return {"incidents": [RECOVERY], "dependencies": [STORE], "parked": [PARKED]}
+
+    async def order_recovery(self, incident: str, order: str) -> dict[str, Any]:
+        self.asked.append(("order_recovery", incident, order))
+        return await self.recovery()
+
+    async def storm(self) -> dict[str, Any]:
+        return STORM | {"freezes": list(self.frozen.values())}
+
+    async def freeze_scope(self, scope: str, why: str) -> dict[str, Any]:
+        if scope in self.frozen:
+            raise Conflict(f"{scope} is frozen already", f"herder storm release {scope}")
+        self.frozen[scope] = {"id": "freeze-14", "scope": scope, "by": "person", "why": why, "since_ms": NOW_MS}
+        return await self.storm()
+
+    async def release_scope(self, scope: str) -> dict[str, Any]:
+        if scope not in self.frozen:
+            raise NotFound(f"{scope} is not frozen by hand or by its budget", "see what is: herder storm")
+        del self.frozen[scope]
+        return await self.storm()
+
+    async def dependencies(self) -> list[dict[str, Any]]:
+        return [STORE]
+
+    async def say_of_dependency(self, name: str, word: str) -> list[dict[str, Any]]:
+        self.asked.append(("say_of_dependency", name, word))
+        return [STORE]
+
+    async def exercise(self, limit: int = 50) -> dict[str, Any]:
+        self.asked.append(("exercise", limit))
+        plans = [{"plan": "premium", "takes_part": False, "every_s": 604_800, "window": "mon-fri 02:00-05:00",
+                  "how": "failover", "stopped_by": self.stopped_by}]  # fmt: skip
+        rows = list(self.exercised.values())
+        return {"taking_part": len(rows), "running": 0, "at_once": 1, "held": self.held, "plans": plans, "services": rows}
+
+    async def exercise_on(self, name: str, *, every: str = "", window: str = "", how: str = "") -> dict[str, Any]:
+        self._get(name)
+        self.asked.append(("exercise_on", name, every, window, how))
+        self.exercised[name] = {
+            "name": name, "plan": "premium", "state": "available", "takes_part": True, "by": "person", "every_s": 604_800,
+            "window": "mon-fri 02:00-05:00", "how": how or "failover", "next_due_ms": NOW_MS, "running": False,
+            "waits_for": "", "last": {},
+        }  # fmt: skip
+        return self.exercised[name]
+
+    async def exercise_off(self, name: str) -> dict[str, Any]:
+        return self.exercised.pop(self._get(name)["name"]) | {"takes_part": False}
+
+    async def exercise_now(self, name: str, *, how: str = "") -> dict[str, Any]:
+        if self.held:
+            raise Refused(f"'{name}' is not exercised now: {self.held}", "herder status")
+        self.asked.append(("exercise_now", name, how))
+        return self._get(name)
+
+    async def playbooks(self, days: float = 30.0) -> dict[str, Any]:
+        self.asked.append(("playbooks", days))
+        return {"since_ms": NOW_MS, "days": days, "playbooks": [] if days < 1 else [FAILOVERS]}
 
     async def config(self) -> list[dict[str, Any]]:
         return [resolved.facts() for resolved in resolve({}, {}).values()]
