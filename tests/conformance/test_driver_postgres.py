@@ -16,6 +16,7 @@ from herder.drivers.postgres import PostgresDriver, probe
 from herder.drivers.postgres import config as settings
 from herder.drivers.postgres.control import FOREVER, crc32c, fork, parse_history
 from herder.drivers.postgres.probe import verdict
+from herder.drivers.postgres.session import connect_local
 from herder.drivers.processes import Account
 from herder.model.errors import Environment, InvalidInput, Refused
 from herder.ports.driver import MemberSpec, SyncSet
@@ -57,6 +58,15 @@ async def has(spec: MemberSpec, key: str) -> bool:
         return False
     finally:
         connection.terminate()
+
+
+async def seen_anew(bench: Bench, spec: MemberSpec) -> tuple[str, ...] | None:
+    """By another agent, which has not looked yet."""
+    other = bench.fresh()
+    try:
+        return (await other.read(spec)).overrides
+    finally:
+        await other.close()
 
 
 def spoil(spec: MemberSpec) -> None:
@@ -220,6 +230,39 @@ class TestPostgres(DriverSuite):
         assert not done
         await bench.driver.set_sync(first, SyncSet(1, (second.member,)))
         await held
+
+    async def test_settings_by_which_commits_do_not_wait_are_told(self, bench: Bench):
+        first, second, _ = bench.members
+        await bench.driver.create_primary(first, ALONE)
+        assert (await bench.driver.read(first)).overrides is None, "nobody waits there"
+        connection = await as_user(first)
+        try:
+            await connection.execute('ALTER ROLE "app-user" SET synchronous_commit = LOCAL')
+            await connection.execute("ALTER ROLE CURRENT_USER IN DATABASE orders SET synchronous_commit = off")
+            await connection.execute("ALTER DATABASE orders SET synchronous_commit = remote_write")
+            await connection.execute("ALTER ROLE CURRENT_USER SET work_mem = '8MB'")
+        finally:
+            connection.terminate()
+        await bench.driver.set_sync(first, SyncSet(1, (second.member,)))
+        assert (await bench.driver.read(first)).overrides == (
+            "every role in database orders has synchronous_commit = remote_write",
+            "role app-user has synchronous_commit = local",
+            "role app-user in database orders has synchronous_commit = off",
+        )
+
+    async def test_what_makes_commits_wait_is_no_override_and_one_is_looked_for_now_and_then(self, bench: Bench):
+        first, second, _ = bench.members
+        await bench.driver.create_primary(first, SyncSet(1, (second.member,)))
+        assert (await bench.driver.read(first)).overrides == ()
+        connection = await connect_local(first)
+        try:
+            await connection.execute('ALTER ROLE "app-user" SET synchronous_commit = remote_apply')
+            assert await seen_anew(bench, first) == ()
+            await connection.execute("ALTER ROLE ALL SET synchronous_commit = 'no'")
+        finally:
+            connection.terminate()
+        assert (await bench.driver.read(first)).overrides == (), "looked for every half minute"
+        assert await seen_anew(bench, first) == ("every role has synchronous_commit = no",)
 
     async def test_a_start_that_fails_says_the_engines_own_reason(self, bench: Bench):
         first = bench.members[0]

@@ -12,9 +12,9 @@ import numpy as np
 from herder.engine.bulk import Bulk
 from herder.engine.decide import Input
 from herder.engine.world import Machine, World
+from herder.fleet.durability import overridden
 from herder.fleet.merged import ArchivingHook, Merged, Words, state_codes
 from herder.machines.registry import BY_KIND
-from herder.fleet.durability import overridden
 from herder.machines.table import CREATE
 from herder.ports.clock import Clock
 from herder.ports.wire import MemberPulse, Pulse, Wire

@@ -84,6 +84,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     upstream: a standby's stream is connected. upstream_age_s: since the last message of the upstream (a vantage point!).
     received: a standby's greatest received position; position: replayed (standby) or written (primary).
     streaming: members (application names) connected to this primary -> flushed lsn. sync: the set in force.
+    overrides: settings of databases and roles by which commits do not wait for that set, in words; None = not
+    looked for (a standby, no sync set).
     """
 
     alive: bool
@@ -97,6 +99,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     system_id: str = ""
     pid: int = 0
     detail: str = ""
+    overrides: tuple[str, ...] | None = None
 
 
 class Running(msgspec.Struct, frozen=True):

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import msgspec
 
 from herder.drivers import binaries, processes
 from herder.drivers.postgres import config, control, layout, lifecycle, rejoin, spares, streaming, template
 from herder.drivers.postgres.copying import claim_slot, copy_beside, swap
 from herder.drivers.postgres.layout import Layout
+from herder.drivers.postgres.overrides import Overrides
 from herder.drivers.postgres.session import (
     BROKEN,
     READ_TIMEOUT_S,
@@ -29,7 +31,7 @@ from herder.drivers.postgres.session import (
 )
 from herder.drivers.processes import POLL_S, Account
 from herder.model.errors import HerderError, InvalidInput, Refused, TimedOut, Unreachable
-from herder.ports.driver import MemberSpec, Position, Reading, Running, Source, SyncSet
+from herder.ports.driver import MemberSpec, Position, Reading, Role, Running, Source, SyncSet
 
 LOG = logging.getLogger(__name__)
 
@@ -59,6 +61,7 @@ class PostgresDriver:
         self._sessions = Sessions()
         # looks have a connection of their own: one that is slow or times out must not end an action's (a pledge's)
         self._looks = Sessions()
+        self._overrides = Overrides()
         self._looking: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -208,10 +211,10 @@ class PostgresDriver:
             pid = lifecycle.postmaster(paths)
             async with asyncio.timeout(READ_TIMEOUT_S), self._looking[spec.data_dir]:
                 try:
-                    return await look(await self._looks.get(spec), pid or 0)
+                    return await self._seen(await self._looks.get(spec), spec, pid or 0)
                 except (ConnectionError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError,
                         asyncpg.AdminShutdownError, asyncpg.CrashShutdownError):  # fmt: skip
-                    return await look(await self._looks.get(spec, fresh=True), pid or 0)
+                    return await self._seen(await self._looks.get(spec, fresh=True), spec, pid or 0)
         except BROKEN as error:
             self._looks.drop(spec)
             pid = lifecycle.postmaster(paths)
@@ -221,6 +224,14 @@ class PostgresDriver:
             elif pid is not None or not said:
                 said = words(error)
             return Reading(alive=False, pid=pid or 0, detail=said)
+
+    async def _seen(self, connection: Any, spec: MemberSpec, pid: int) -> Reading:
+        """A reading, and where commits are to wait for others also what keeps them from it."""
+        reading = await look(connection, pid)
+        if reading.role is not Role.PRIMARY or reading.sync is None or not reading.sync.k:
+            return reading
+        found = await self._overrides.of(connection, spec.data_dir, READ_TIMEOUT_S)
+        return msgspec.structs.replace(reading, overrides=found)
 
     # --- leading and following
 
