@@ -211,12 +211,20 @@ def unfit(world: World, service: Machine, now_ms: int, readings: Readings) -> st
         return f"it is {service.state}"
     if not_well := _not_well(world, service):
         return not_well
+    pages = [page.data["reason"] for page in world.open_pages(service.id) if page.data["reason"] != "exercise_failed"]
+    if pages:
+        return f"a person was told of it: {pages[0]}"
     if any(at > now_ms - BUDGET_MS for at in data.get("failovers", ())):
         return "it failed over by itself within the hour: a fault now would have to wait for a person"
-    standbys = [world.get(ident) for ident in data["members"] if ident != data["primary"]]
+    return _behind(world, service, readings)
+
+
+def _behind(world: World, service: Machine, readings: Readings) -> str:
+    """Which standby has not everything, as its primary was last read."""
+    primary = world.get(service.data["primary"])
+    standbys = [world.get(ident) for ident in service.data["members"] if ident != primary.id]
     if not standbys:
         return "it has no standby"
-    primary = world.get(data["primary"])
     reading = readings(primary)
     if reading is None or reading.position is None:
         return f"{primary.name} has not been heard yet"
@@ -299,12 +307,15 @@ def begin(
     It consumes nothing of the service's budget of automatic failovers: a person, or the calendar, wanted it.
     """
     service = commands.idle_service(world, name, "exercise")
-    if reason := trouble(world) or unfit(world, service, now_ms, readings):
+    before = ended(world, service, now_ms) if service.data.get("exercise_run") else []
+    reason = "one is under way" if service.data.get("exercise_run") and not before else trouble(world)
+    if reason := reason or unfit(world, service, now_ms, readings):
         raise Refused(f"'{name}' is not exercised now: {reason}", f"herder show {name}; herder status")
     (made,) = commands.switch_over(world, name, "", actor) if how == "switchover" else [_failover(world, service)]
     made = replace(made, facts=made.facts | {"exercise": True, "counts": False}, why=f"exercise: {why}", actor=ACTOR)
     run = {"playbook": made.machine, "began_ms": now_ms, "how": how}
-    return [made, Input(service.id, "exercise_began", {"exercise_run": run}, why=f"exercise: {why}", actor=actor)]
+    began = Input(service.id, "exercise_began", {"exercise_run": run}, why=f"exercise: {why}", actor=actor)
+    return [*before, made, began]
 
 
 def how_of(service: Machine, how: str, plans: frozenset[str]) -> str:

@@ -52,7 +52,7 @@ FAILOVER = Table(
         State("done", "the new primary takes writes", final=True),
         State("paged", "it may not go on by itself; a person was told why", final=True),
         State("stopping", "exercise: the primary's engine is ended by its agent, confirmed",
-              Effect("end_primary", ("ended", "not_ended")), Deadline(30, "overdue")),
+              Effect("end_primary", ("ended", "not_ended")), Deadline(120, "overdue")),
         State("abandoned", "exercise: the primary could not be ended; it goes on, or ordinary remedies follow", final=True),
     ),
     rows=(

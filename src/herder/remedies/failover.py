@@ -66,16 +66,17 @@ class Stopped(StrEnum):
 
 
 END_ANSWER_S = 10.0
-"""A clean stop of an asynchronous primary waits until its standbys have everything."""
+"""A clean stop waits until the standbys have everything; asked again until it has ended."""
 
 
 async def end_primary(hands: Hands, work: Machine) -> Outcome:
-    """Exercise: the agent ends the primary's engine. Where a commit waits for voters as a crash would, which loses nothing
-    that was acknowledged; elsewhere cleanly, so that its standbys have everything: an exercise may not cost a write.
+    """Exercise: the agent ends the primary's engine, cleanly, so that its standbys have everything: an exercise may not
+    cost a write, not even of a session that does not wait for voters. The checkpoint comes first, while it serves.
     """
     old = hands.get(work.data["old_primary"])
     try:
-        how = await hands.ask(work, old, "stop", {"fast": not work.data["sync"]}, answer_s=END_ANSWER_S)
+        await hands.ask(work, old, "checkpoint", answer_s=END_ANSWER_S)
+        how = await hands.ask(work, old, "stop", {"fast": True}, answer_s=END_ANSWER_S)
     except (JobFailed, JobRefused) as error:
         return Outcome(Stopped.NOT_ENDED, why=error.message)
     why = f"{old.name} is stopped by its agent ({how})"

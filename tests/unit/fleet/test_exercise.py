@@ -218,6 +218,10 @@ def test_what_is_over_keeps_nobody(kind: str, state: str):
     assert choose(world).begin == (1,)
 
 
+def told_of(world: World, reason: str) -> None:
+    sample.put(world, 50, "page", "open", name="page-50", subject=1, service=1, reason=reason, text="", times=1)
+
+
 def ill(world: World, ident: int, state: str = "unavailable") -> None:
     machine = world.get(ident)
     machine.state = state
@@ -248,6 +252,25 @@ def test_one_whose_budget_is_used_up_is_left_alone():
     world = sample.well(failovers=[MONDAY - 1000])
     assert "failed over by itself" in exercise.unfit(world, world.get(1), MONDAY, streaming())
     assert not exercise.unfit(world, world.get(1), MONDAY + HOUR, streaming())
+
+
+def test_one_of_which_a_person_was_told_is_left_alone():
+    world = sample.well()
+    told_of(world, "durability_overridden")
+    assert exercise.unfit(world, world.get(1), MONDAY, streaming()) == "a person was told of it: durability_overridden"
+    world = sample.well()
+    told_of(world, "exercise_failed")
+    assert not exercise.unfit(world, world.get(1), MONDAY, streaming())
+
+
+def test_one_whose_last_exercise_is_over_and_not_yet_recorded_may_begin_again():
+    world, _ = run("done")
+    items = exercise.begin(world, "orders", "switchover", "asked for by ann", MONDAY + 3000, streaming())
+    after = decide(world, items, MONDAY + 3000).after[1].data
+    assert (after["exercise_last"]["result"], after["exercise_run"]["playbook"]) == ("well", 9)
+    world, _ = run("promoting")
+    with pytest.raises(Refused, match="one is under way"):
+        exercise.begin(world, "orders", "switchover", "asked for by ann", MONDAY + 3000, streaming())
 
 
 def test_one_that_is_held_is_left_alone():
@@ -336,9 +359,7 @@ def test_not_well_in_time_is_a_failure_too():
 @pytest.mark.parametrize("word", ["on", "off"])
 def test_a_person_who_has_seen_to_it_lets_the_plan_go_on(word: str):
     world = sample.well(exercise_last=last(result="failed"))
-    sample.put(
-        world, 50, "page", "open", name="page-50", subject=1, service=1, reason="exercise_failed", text="", times=1
-    )
+    told_of(world, "exercise_failed")
     assert exercise.failed(world.get(1))
     asked = (
         exercise.take_part(world, "orders", "", "", "", "ann", 1)
@@ -352,9 +373,7 @@ def test_a_person_who_has_seen_to_it_lets_the_plan_go_on(word: str):
 
 def test_one_that_goes_well_after_a_failure_ends_the_page():
     world, look = run("done", exercise_last=last(result="failed"))
-    sample.put(
-        world, 50, "page", "open", name="page-50", subject=1, service=1, reason="exercise_failed", text="", times=1
-    )
+    told_of(world, "exercise_failed")
     decision = decide(world, look(), MONDAY)
     assert not exercise.failed(decision.after[1])
     assert decision.after[50].state == "resolved"
