@@ -6,18 +6,22 @@ counted anew once a second at most.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from herder.engine.world import Ids, World
-from herder.governor.scopes import LIVE, WHERE, facts_of, ill
+from herder.governor.scopes import LIVE, WHERE, codes_of, ill
 from herder.machines.registry import BY_KIND
 from herder.pulse.storm import FLEET, Dimension
 
-SIZES_S = 1.0
-"""A scope's size is at most this old."""
+SIZES_S = 30.0
+"""A scope's size is at most this old: a fleet does not change by a tenth in half a minute."""
+
+STILL_S = 0.6
+"""A server that was told as silent this long ago is silent still: the board tells of each again after a quarter second."""
 
 Mask = NDArray[np.bool_]
 
@@ -28,8 +32,10 @@ class Falls:
     def __init__(self) -> None:
         self.ids: Ids = np.empty(0, np.uint32)
         self.fell_at: NDArray[np.float64] = np.empty(0)
-        self._codes: dict[str, NDArray[np.int64]] = {}
-        self._names: dict[str, list[str]] = {}
+        self.silent_at: NDArray[np.float64] = np.empty(0)
+        self._codes: dict[str, NDArray[np.int64]] = {kind: np.empty(0, np.int64) for kind in WHERE}
+        self._names: dict[str, dict[str, int]] = {kind: {} for kind in WHERE}
+        self._recent: deque[tuple[float, NDArray[np.intp]]] = deque()
         self._total: dict[str, NDArray[np.int64]] = {}
         self._counted_at = -np.inf
         self.alive: Mask = np.empty(0, bool)
@@ -45,11 +51,15 @@ class Falls:
             self._count(world, now)
 
     def _take_in(self, world: World, ids: Ids) -> None:
-        fell_at = np.full(len(ids), -np.inf)
-        fell_at[np.searchsorted(ids, self.ids)] = self.fell_at
-        self.ids, self.fell_at = ids.copy(), fell_at
-        for kind, (names, codes) in facts_of(world, ids).items():
-            self._names[kind], self._codes[kind] = names, codes
+        old = len(self.ids)
+        if not np.array_equal(ids[:old], self.ids):  # ids are given in order, so this is another world
+            old, self._names = 0, {kind: {} for kind in WHERE}
+            self._recent.clear()
+        fell_at, silent_at = np.full(len(ids), -np.inf), np.full(len(ids), -np.inf)
+        fell_at[:old], silent_at[:old] = self.fell_at[:old], self.silent_at[:old]
+        self.ids, self.fell_at, self.silent_at = ids.copy(), fell_at, silent_at
+        for kind, names in self._names.items():
+            self._codes[kind] = np.concatenate([self._codes[kind][:old], codes_of(world, ids[old:], kind, names)])
 
     def _count(self, world: World, now: float) -> None:
         states = BY_KIND["server"].state_codes
@@ -70,16 +80,22 @@ class Falls:
         slots = self.slots(servers)
         new = slots[self.fell_at[slots] <= now - window_s]
         self.fell_at[new] = now
+        if len(new):
+            self._recent.append((now, new))
         return len(new)
 
-    def fallen(
-        self, world: World, now: float, window_s: float, silent: Ids, without: Sequence[str] = ()
-    ) -> NDArray[np.intp]:
+    def hush(self, servers: Ids, now: float) -> None:
+        """These are silent now."""
+        self.silent_at[self.slots(servers)] = now
+
+    def fallen(self, world: World, now: float, window_s: float, without: Sequence[str] = ()) -> NDArray[np.intp]:
         """Slots that fell within the window, are not well yet, and stand in none of the scopes `without`."""
-        slots = np.flatnonzero(self.fell_at > now - window_s)
-        if not len(slots):
-            return slots
-        still = ill(world, self.ids[slots]) | np.isin(self.ids[slots], silent)
+        while self._recent and self._recent[0][0] <= now - window_s:
+            self._recent.popleft()
+        if not self._recent:
+            return np.empty(0, np.intp)
+        slots = np.concatenate([fallen for _, fallen in self._recent])
+        still = ill(world, self.ids[slots]) | (self.silent_at[slots] >= now - STILL_S)
         kept: NDArray[np.intp] = slots[still & ~self.inside(slots, without)]
         return kept
 
@@ -91,19 +107,16 @@ class Falls:
         for scope in scopes:
             kind, _, name = scope.partition(":")
             if name in self._names.get(kind, ()):
-                found |= self._codes[kind][slots] == self._names[kind].index(name)
+                found |= self._codes[kind][slots] == self._names[kind][name]
         return found
 
     def dimensions(self, slots: NDArray[np.intp]) -> list[Dimension]:
         """The fleet and each kind of scope, with these slots as the fallen."""
         found = [Dimension(FLEET, (FLEET,), np.array([self.live]), np.array([len(slots)]))]
-        for kind in WHERE:
-            names, codes = self._names.get(kind, []), self._codes.get(kind)
-            if codes is None or not names:
-                continue
-            fallen = np.bincount(codes[slots], minlength=len(names))
-            known = np.array([bool(name) for name in names])  # '' is no scope
-            found.append(
-                Dimension(kind, tuple(np.array(names, object)[known].tolist()), self._total[kind][known], fallen[known])
-            )
+        for kind, names in self._names.items():
+            fallen = np.bincount(self._codes[kind][slots], minlength=len(names))
+            known = [code for name, code in names.items() if name]  # '' is no scope
+            if known:
+                named = tuple(name for name in names if name)
+                found.append(Dimension(kind, named, self._total[kind][known], fallen[known]))
         return found

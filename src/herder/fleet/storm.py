@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,9 @@ from herder.engine.world import Ids, Machine, World
 from herder.fleet.falls import Falls
 from herder.governor.budget import LIMITS as BUDGETS
 from herder.governor.budget import Limits as BudgetLimits
-from herder.governor.budget import budgets
+from herder.governor.budget import spent
 from herder.governor.scopes import ill, in_scope
-from herder.machines.registry import BY_CODE
+from herder.machines.registry import BY_CODE, BY_KIND
 from herder.machines.table import CREATE
 from herder.ports.clock import Clock
 from herder.pulse.storm import FLEET, Limits, Ourselves, Verdict, Word, base_rate, first_look, within
@@ -30,8 +31,8 @@ from herder.pulse.storm import FLEET, Limits, Ourselves, Verdict, Word, base_rat
 log = logging.getLogger("herder.storm")
 
 TICK_S = 0.5
-BUDGET_EVERY = 10
-"""Ticks between looks at the budgets of the hour."""
+SLOWLY_TICKS = 60
+"""Ticks between looks at the budgets of the hour, and at recoveries, which `fleet.recovery` ends itself: half a minute."""
 
 OURS_S = 5.0
 """Our own signs must last this long before they are an incident of their own: a NATS server that is started again takes
@@ -61,7 +62,6 @@ class Storm:
         self.verdict = Verdict(Word.CALM, "nothing fell")
         self.rate = 0.0
         self._new_falls = 0
-        self._silent: Ids = NO_SERVERS
         self._silent_at = -np.inf
         self._pending: tuple[float, tuple[str, ...]] = (-np.inf, ())
         self._faulty_since: float | None = None
@@ -75,12 +75,18 @@ class Storm:
         """Watch's hook. silent: servers whose pulse stopped and that the log has as available; returns those that may be
         reported now.
         """
-        self._silent, self._silent_at = silent, now
         if not len(silent):
             return silent
+        signs = self._ourselves()
+        if signs.fault:
+            self.verdict = Verdict(Word.US, signs.fault, (FLEET,))
+        if signs.fault or not signs.hears:
+            return silent[:0]
+        self._silent_at = now
         world = self._world()
         self.falls.follow(world, now)
         self._new_falls += self.falls.fall(silent, now, self.limits.window_s)
+        self.falls.hush(silent, now)
         self._judge(world, now)
         hushed = list(self._hushed(world, now))
         if not hushed:
@@ -94,11 +100,11 @@ class Storm:
         world, moves, spans = self._world(), committed.decision.moves, getattr(committed, "spans", ())
         fallen = [NO_SERVERS]
         fallen += [_servers_of(world, move.kind, np.array([move.machine], np.uint32))
-                   for move in moves if _falls(move.kind, move.source, move.target)]  # fmt: skip
+                   for move in moves if (move.kind, move.source, move.target) in _FALLS]  # fmt: skip
         fallen += [
             _servers_of(world, span.kind, span.machines)
             for span in spans
-            if _falls(span.kind, span.source, span.target)
+            if (span.kind, span.source, span.target) in _FALLS
         ]
         servers = np.unique(np.concatenate(fallen))
         if len(servers):
@@ -110,15 +116,11 @@ class Storm:
     def _judge(self, world: World, now: float) -> None:
         """The first look; what already has its incident is not counted again."""
         explained = [scope for incident in self._incidents(world) for scope in incident.data["scopes"]]
-        slots = self.falls.fallen(world, now, self.limits.window_s, self._silent_now(now), explained)
+        slots = self.falls.fallen(world, now, self.limits.window_s, explained)
         base = within(self.rate, self.limits.window_s)
         self.verdict = first_look(self._ourselves(), self.falls.dimensions(slots), base, self.limits)
         if self.verdict.word is Word.SUSPECT and now - self._pending[0] > COMMIT_S:
             self._open(world, self.verdict, now)
-
-    def _silent_now(self, now: float) -> Ids:
-        """What Watch told last; it tells nothing when nobody is silent."""
-        return self._silent if now - self._silent_at <= TICK_S else NO_SERVERS
 
     def _open(self, world: World, verdict: Verdict, now: float) -> None:
         """One incident; what falls besides while it is verified is of the same storm."""
@@ -141,14 +143,14 @@ class Storm:
         since, waited_for = self._pending
         if now - since <= COMMIT_S and FLEET not in known:
             ours.update(set(waited_for) - known)
-        return {FLEET} if self._signs().fault else ours
+        return ours
 
     def _incidents(self, world: World) -> list[Machine]:
         return [world.get(int(ident)) for ident in world.ids_in("incident", *LIVE_INCIDENTS)]
 
     def _ourselves(self) -> Ourselves:
         signs = self._signs()
-        return Ourselves(signs.deaf, signs.late_s, signs.jump_s or self._jump_s, signs.store_down)
+        return replace(signs, jump_s=signs.jump_s or self._jump_s)
 
     # what passes
 
@@ -167,10 +169,12 @@ class Storm:
         world = self._world()
         self._learn(elapsed)
         self._tell_ourselves(world, now)
+        slowly = self._ticks % SLOWLY_TICKS == 0
         for incident in self._incidents(world):
-            self._end(world, incident, now_ms)
+            if slowly or incident.state == "verifying":
+                self._end(world, incident, now_ms)
         self._resolve_pages(world)
-        if self._ticks % BUDGET_EVERY == 0:
+        if slowly:
             self._check_budgets(world, now_ms)
 
     def _learn(self, elapsed: float) -> None:
@@ -179,7 +183,7 @@ class Storm:
         self.rate = base_rate(self.rate, 0 if storm else self._new_falls, self.falls.live, elapsed)
         self._new_falls = 0
         now = self._clock.monotonic()
-        if self.verdict.word is not Word.CALM and not len(self._silent_now(now)):
+        if self.verdict.word is not Word.CALM and now - self._silent_at > TICK_S:
             self._judge(self._world(), now)
 
     def _tell_ourselves(self, world: World, now: float) -> None:
@@ -212,7 +216,7 @@ class Storm:
     def _resolve_pages(self, world: World) -> None:
         """A page of an incident or a freeze is over when that is."""
         for kind, ended in (("incident", ("over", "aborted")), ("freeze", ("released",))):
-            for ident in world.ids_in(kind, *ended)[-100:].tolist():
+            for ident in world.ids_in(kind, *ended)[-20:].tolist():
                 for page in world.open_pages(ident):
                     self._submit(
                         Input(
@@ -225,8 +229,8 @@ class Storm:
 
     def _check_budgets(self, world: World, now_ms: int) -> None:
         frozen = {str(world.get(int(ident)).data["scope"]) for ident in world.ids_in("freeze", "frozen")}
-        for left in budgets(world, now_ms, self.budget):
-            if left.empty and left.scope not in frozen and FLEET not in frozen:
+        for left in spent(world, now_ms, self.budget):
+            if left.scope not in frozen and FLEET not in frozen:
                 why = f"{left.hour} remedies began in {left.scope} within the hour, of {left.hour_most}"
                 facts = {"scope": left.scope, "by": "budget", "why": why, "name": f"freeze-{left.scope}"}
                 self._submit(Input(0, CREATE, facts, why=why, actor="storm", create="freeze"))
@@ -248,12 +252,12 @@ def _facts(scopes: list[str], verdict: Verdict) -> dict[str, Any]:
             "evidence": {"first_look": dict(verdict.evidence)}}  # fmt: skip
 
 
-def _falls(kind: int, source: int, target: int) -> bool:
-    """Is this move a fall? From available to uncertain or unavailable."""
-    table = BY_CODE[kind]
-    if table.kind not in ("server", "member"):
-        return False
-    return table.state_names[source] == "available" and table.state_names[target] in ("uncertain", "unavailable")
+_FALLS = frozenset(
+    (BY_KIND[kind].code, BY_KIND[kind].state_codes["available"], BY_KIND[kind].state_codes[target])
+    for kind in ("server", "member")
+    for target in ("uncertain", "unavailable")
+)
+"""Moves that are falls, as (kind, source, target) codes: a set, since every move of every commit is looked up in it."""
 
 
 def _servers_of(world: World, kind: int, machines: Ids) -> Ids:

@@ -43,7 +43,7 @@ def _scopes(storm: Storm, world: World, now: float) -> list[dict[str, Any]]:
     """Of each scope: its servers, how many of them are ill now, and how many fell within the window and are still ill."""
     everything = np.arange(len(storm.falls.ids))
     ill_now = storm.falls.dimensions(everything[ill(world, storm.falls.ids) & storm.falls.alive])
-    fallen = storm.falls.dimensions(storm.falls.fallen(world, now, storm.limits.window_s, storm.falls.ids[:0]))
+    fallen = storm.falls.dimensions(storm.falls.fallen(world, now, storm.limits.window_s))
     rows: list[dict[str, Any]] = []
     for down, fell in zip(ill_now, fallen, strict=True):
         order = np.argsort(-down.fallen, kind="stable")[:SCOPES_SHOWN]

@@ -24,13 +24,16 @@ from numpy.typing import NDArray
 from herder.engine.decide import Draft
 from herder.engine.world import Ids, Machine, World
 from herder.governor.freezes import among
-from herder.governor.scopes import LIVE, WHERE, in_scope, scopes_of_service, touches
+from herder.governor.scopes import LIVE, WHERE, scopes_of_service, stand_in, touches
 from herder.machines.registry import BY_KIND
 from herder.pulse.storm import FLEET
 
 HOUR_MS = 3_600_000
 COUNTED = tuple(kind for kind in ("failover", "rebuild", "strike", "restart") if kind in BY_KIND)
 """Remedies that the catalogue begins by itself. Provisioning and destroying are somebody's wish."""
+
+NEWEST = 65_536
+"""Remedies of a kind that may be live: a thousand a second for a minute."""
 
 LOOK_BACK = 4
 """Playbooks looked at for the hour, in multiples of its budget: ids are given in order, older ones lie before."""
@@ -119,8 +122,13 @@ def zone_of(draft: Draft, service: Machine) -> str:
 
 
 def under_way(world: World) -> Ids:
-    """Remedies that are live."""
-    parts = [world.ids_in(kind, *(s.name for s in BY_KIND[kind].states if not s.final)) for kind in COUNTED]
+    """Remedies that are live. Each lasts a minute or two at most, so only the newest of each kind are looked at."""
+    columns, parts = world.columns, []
+    for kind in COUNTED:
+        newest = world.ids(kind)[-NEWEST:]
+        live = np.zeros(256, bool)
+        live[[BY_KIND[kind].state_codes[state.name] for state in BY_KIND[kind].states if not state.final]] = True
+        parts.append(newest[live[columns.state[newest]]])
     return np.concatenate(parts)
 
 
@@ -164,7 +172,7 @@ def _outside(world: World, playbooks: Ids, waved: set[str]) -> Ids:
     """Without those that work in a scope that recovers in waves."""
     if not waved or not len(playbooks):
         return playbooks
-    return playbooks[~np.isin(_servers(world, playbooks), in_scope(world, sorted(waved)))]
+    return playbooks[~stand_in(world, _servers(world, playbooks), sorted(waved))]
 
 
 def begun_within_hour(world: World, now_ms: int, most: int) -> Ids:
@@ -208,3 +216,13 @@ def budgets(world: World, now_ms: int, limits: Limits = LIMITS) -> list[Left]:
         Left(scope, busy[scope], limits.in_flight(scope, count), begun[scope], limits.hour(scope, count))
         for scope, count in sorted(services.items(), key=lambda item: (item[0] != FLEET, item[0]))
     ]
+
+
+def spent(world: World, now_ms: int, limits: Limits = LIMITS) -> list[Left]:
+    """Scopes whose hour is used up. While few remedies began, this costs a comparison of their number."""
+    services = services_by_scope(world)
+    most = {scope: limits.hour(scope, count) for scope, count in services.items()}
+    begun = begun_within_hour(world, now_ms, most[FLEET])
+    if len(begun) < min(most.values()):
+        return []
+    return [left for left in budgets(world, now_ms, limits) if left.empty]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from herder.engine.world import Ids, Machine, World
 from herder.machines.registry import BY_KIND
@@ -48,16 +49,19 @@ def scopes_of_service(machines: Machines, service: Machine) -> set[str]:
 def in_scope(world: World, scopes: Sequence[str]) -> Ids:
     """Servers in any of these scopes that could fall, ascending."""
     servers = world.ids_in("server", *LIVE)
-    if FLEET in scopes:
-        return servers
-    chosen = np.zeros(len(servers), bool)
+    return servers if FLEET in scopes else servers[stand_in(world, servers, scopes)]
+
+
+def stand_in(world: World, servers: Ids, scopes: Sequence[str]) -> NDArray[np.bool_]:
+    """Which of these servers stand in any of the scopes: a mask, shape (n,)."""
+    chosen = np.full(len(servers), FLEET in scopes)
     for scope in scopes:
         kind, _, name = scope.partition(":")
         if kind in WHERE:
             chosen |= world.fact(servers, kind, WHERE[kind], object) == name
-        else:
+        elif kind in ("service", "server"):
             chosen |= np.isin(servers, _held_by(world, kind, name))
-    return servers[chosen]
+    return chosen
 
 
 def _held_by(world: World, kind: str, name: str) -> list[int]:
@@ -85,21 +89,17 @@ def touches(scopes: Collection[str], frozen: Collection[str]) -> bool:
     return not set(scopes).isdisjoint(frozen)
 
 
-def facts_of(world: World, servers: Ids) -> dict[str, tuple[list[str], Any]]:
-    """Each kind of scope -> (names by code, codes of these servers, shape (n,)); '' has a code too."""
-    found: dict[str, tuple[list[str], Any]] = {}
-    for fact, default in WHERE.items():
-        names: dict[str, int] = {}
-        values = world.fact(servers, fact, default, object).tolist()
-        codes = np.fromiter((names.setdefault(str(value or ""), len(names)) for value in values), np.int64, len(values))
-        found[fact] = (list(names), codes)
-    return found
+def codes_of(world: World, servers: Ids, fact: str, names: dict[str, int]) -> NDArray[np.int64]:
+    """The code of each one's scope of a kind, shape (n,). names: value -> code, taken further for new values; '' has one."""
+    values = world.fact(servers, fact, WHERE[fact], object).tolist()
+    return np.fromiter((names.setdefault(str(value or ""), len(names)) for value in values), np.int64, len(values))
 
 
-def ill(world: World, servers: Ids) -> Any:
+def ill(world: World, servers: Ids) -> NDArray[np.bool_]:
     """Which of these are not well, or hold a member that is not: a mask, shape (n,)."""
     servers_state, members = world.columns.state, world.fact(servers, "member", 0, np.uint32)
     well = BY_KIND["server"].state_codes["available"]
     bad = [BY_KIND["member"].state_codes[state] for state in ("uncertain", "unavailable")]
     member_ill = np.isin(world.columns.state[members], bad) & (world.columns.kind[members] == BY_KIND["member"].code)
-    return (servers_state[servers] != well) | member_ill
+    found: NDArray[np.bool_] = (servers_state[servers] != well) | member_ill
+    return found

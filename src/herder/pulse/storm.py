@@ -41,6 +41,10 @@ FALLS_A_DAY = 1.0
 MEMORY_S = 3600.0
 """The base rate's floor, and how long a fall is remembered in it."""
 
+ECHO_FRESH_S = 0.4
+"""Our own pulse goes out four times a second. A wire that breaks shows in it no later than in the others' silence (1.5 s since
+a frame that came up to a second before): an echo that is older than this is awaited before anybody's silence is told."""
+
 LATE_S = 0.4
 JUMP_S = 2.0
 """A tick that came this late means that we were stopped; a wall clock that moved this far from the monotonic one jumped."""
@@ -85,7 +89,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Ourselves:
-    """Our own signs. deaf: our own pulse does not come back through the wire. late_s: how late our last tick was.
+    """Our own signs. deaf: our own pulse does not come back through the wire. echo_s: how long ago it last did. late_s: how late our last tick was.
     jump_s: how far our wall clock moved besides the monotonic one. store_down: the log cannot be written.
     """
 
@@ -93,6 +97,12 @@ class Ourselves:
     late_s: float = 0.0
     jump_s: float = 0.0
     store_down: bool = False
+    echo_s: float = 0.0
+
+    @property
+    def hears(self) -> bool:
+        """Our own pulse came back when the others' should have come: only then does their silence say anything."""
+        return not self.deaf and self.echo_s <= ECHO_FRESH_S
 
     @property
     def fault(self) -> str:

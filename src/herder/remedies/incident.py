@@ -25,6 +25,9 @@ unit decides nothing, few enough that a region's outage costs thirty small quest
 PAUSE_S = 1.0
 """Between two looks. A verdict needs two that agree: a frame that was late is back by then."""
 
+TOLD_S = 0.3
+"""What fell is told in the batches after the one that made the incident."""
+
 OURS_PAUSE_S = 2.0
 ECHO_S = 0.5
 
@@ -50,14 +53,11 @@ _OUTCOME = {Word.US: Checked.US, Word.MASS: Checked.MASS, Word.LOCAL: Checked.LO
 async def check_canaries(hands: Hands, incident: Machine) -> Outcome:
     """Look around until two looks in a row agree; the state's deadline pages when they never do."""
     before: Word | None = None
+    await hands.clock.sleep(TOLD_S)
     while True:
         verdict = await _look(hands, incident)
         if verdict.word is before:
-            facts = {
-                "verdict": str(verdict.word),
-                "evidence": dict(verdict.evidence),
-                "total": verdict.evidence["silent"],
-            }
+            facts = _found(verdict) | {"total": verdict.evidence["silent"]}
             return Outcome(_OUTCOME[verdict.word], facts, why=verdict.why)
         before = verdict.word
         await hands.clock.sleep(PAUSE_S)
@@ -69,12 +69,17 @@ async def watch_ourselves(hands: Hands, incident: Machine) -> Outcome:
     while True:
         await hands.clock.sleep(OURS_PAUSE_S)
         verdict = await _look(hands, incident)
-        facts = {"verdict": str(verdict.word), "evidence": dict(verdict.evidence)}
+        facts = _found(verdict)
         if verdict.word is Word.LOCAL:
             return Outcome(Heard.HEARING, facts, why="we hear them again")
         theirs = theirs + 1 if verdict.word is Word.MASS else 0
         if theirs >= 2:
             return Outcome(Heard.THEIRS, facts, why=verdict.why)
+
+
+def _found(verdict: Verdict) -> dict[str, Any]:
+    """What the incident learns."""
+    return {"verdict": str(verdict.word), "why": verdict.why, "evidence": dict(verdict.evidence)}
 
 
 async def _look(hands: Hands, incident: Machine) -> Verdict:

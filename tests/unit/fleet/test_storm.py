@@ -10,7 +10,7 @@ import pytest
 
 from herder.engine.decide import Decision, Input, decide
 from herder.engine.world import World
-from herder.fleet.storm import COMMIT_S, OURS_S, Storm
+from herder.fleet.storm import COMMIT_S, OURS_S, SLOWLY_TICKS, Storm
 from herder.governor.budget import Limits as Budget
 from herder.pulse.storm import Ourselves, Word
 from tests.machines import sample
@@ -216,7 +216,8 @@ def test_it_is_over_when_everything_is_well_and_its_page_with_it():
     post.commit(
         *(Input(service(number) + 2, "heard") for number in Z1), *(Input(service(number) + 1, "well") for number in Z1)
     )
-    post.storm.tick()
+    for _ in range(SLOWLY_TICKS):
+        post.storm.tick()
     post.commit()
     assert post.incident().state == "over"
     post.storm.tick()
@@ -256,7 +257,7 @@ def test_everyday_falls_are_learnt():
 def test_an_empty_hour_freezes_and_pages_once():
     post = Post(budget=Budget(hour_zone=20, hour_fleet=1000))
     busy(post.world, 30, state="done")
-    for _ in range(30):
+    for _ in range(3 * SLOWLY_TICKS):
         post.wait(0.5)
         post.storm.tick()
         post.commit()
@@ -278,3 +279,13 @@ def test_a_large_fleet_is_judged_in_one_scan(count: int):
     post.storm.falls.fell_at = np.full(count, -np.inf)
     slots = post.storm.falls.slots(post.storm.falls.ids[zone == 1])
     assert len(slots) == np.count_nonzero(zone == 1)
+
+
+def test_servers_that_are_told_of_by_turns_are_counted_together():
+    """The board tells of a silent server four times a second, not at every look."""
+    post = Post()
+    for begin in range(0, 10, 2):
+        post.silent(*Z1[begin : begin + 2])
+        post.wait(0.05)
+    (item,) = post.said
+    assert item.facts["evidence"]["first_look"]["zone:z1"]["fallen"] >= 5
