@@ -56,7 +56,8 @@ def wanted(world: World, service: Machine) -> Wanted:
     primary = world.get(service.data["primary"])
     playbook = world.find(service.data.get("playbook", 0))
     held = playbook is not None and playbook.live
-    failing_over = held and playbook is not None and playbook.kind == "failover"
+    # an exercise ends its primary by hand: while it is at that, the lease must not do it less gently
+    failing_over = held and playbook is not None and playbook.kind == "failover" and playbook.state != "stopping"
     leads = primary.data.get("role") == "primary" and not primary.data.get("deposed")
     standbys = [world.get(ident) for ident in service.data["members"] if ident != primary.id]
     ready = any(member.state == "available" and not member.data.get("deposed") for member in standbys)

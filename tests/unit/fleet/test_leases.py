@@ -69,6 +69,10 @@ def test_nobody_renews_while_a_failover_holds_the_service(state: str):
     assert not want(held_by(leased_world(m0="unavailable", service="unavailable"), "failover", state)).renew
 
 
+def test_an_exercise_is_renewed_until_its_primary_is_ended():
+    assert want(held_by(leased_world(service="unavailable"), "failover", "stopping")).renew
+
+
 def test_a_restart_is_renewed_through():
     found = want(held_by(leased_world(m0="restart", service="restart"), "restart", "restarting"))
     assert (found.renew, found.lease, found.keep) == (True, False, True)
