@@ -11,6 +11,7 @@ PURE = (
     "src/herder/engine/record*.py",
     "src/herder/pulse/detector.py",
     "src/herder/pulse/storm.py",
+    "src/herder/governor/*",
     "src/herder/remedies/catalogue.py",
     "src/herder/remedies/election.py",
 )

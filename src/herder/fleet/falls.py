@@ -99,6 +99,11 @@ class Falls:
         kept: NDArray[np.intp] = slots[still & ~self.inside(slots, without)]
         return kept
 
+    def standing_in(self, scopes: Sequence[str]) -> Ids:
+        """Servers in any of the scopes that could fall, ascending, as of the last count."""
+        slots = np.flatnonzero(self.alive)
+        return self.ids[slots[self.inside(slots, scopes)]]
+
     def inside(self, slots: NDArray[np.intp], scopes: Sequence[str]) -> Mask:
         """Which of these slots stand in one of the scopes, shape (len(slots),)."""
         if FLEET in scopes:

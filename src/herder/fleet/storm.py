@@ -22,7 +22,7 @@ from herder.fleet.falls import Falls
 from herder.governor.budget import LIMITS as BUDGETS
 from herder.governor.budget import Limits as BudgetLimits
 from herder.governor.budget import spent
-from herder.governor.scopes import ill, in_scope
+from herder.governor.scopes import ill
 from herder.machines.registry import BY_CODE, BY_KIND
 from herder.machines.table import CREATE
 from herder.ports.clock import Clock
@@ -91,7 +91,8 @@ class Storm:
         hushed = list(self._hushed(world, now))
         if not hushed:
             return silent
-        return silent[~np.isin(silent, in_scope(world, hushed))]
+        slots = self.falls.slots(silent)
+        return self.falls.ids[slots[~self.falls.inside(slots, hushed)]]
 
     def on_commit(self, committed: Any) -> None:
         """Members and servers that went from available to ill, whoever told it: an engine that crashes everywhere falls
@@ -176,6 +177,8 @@ class Storm:
         self._resolve_pages(world)
         if slowly:
             self._check_budgets(world, now_ms)
+        if slowly or self._ticks == 1:  # a million servers' scopes take half a second to read: not when they fall
+            self.falls.follow(world, now)
 
     def _learn(self, elapsed: float) -> None:
         """What falls in a storm is no everyday."""
@@ -208,7 +211,8 @@ class Storm:
         """Over as soon as everything in its scope is well. What is ours ends by its own effect."""
         if incident.state == "ours" or now_ms - incident.since_ms < self.limits.window_s * 1000 / 2:
             return
-        servers = in_scope(world, [str(scope) for scope in incident.data["scopes"]])
+        self.falls.follow(world, self._clock.monotonic())
+        servers = self.falls.standing_in([str(scope) for scope in incident.data["scopes"]])
         if not ill(world, servers).any():
             why = f"all {len(servers)} servers in {incident.data['scope']} and what they hold are well"
             self._submit(Input(incident.id, "recovered", why=why, actor="storm", entered=incident.entered))
