@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from herder.engine.effects import Outcome
 from herder.engine.world import Machine
-from herder.model.errors import HerderError
+from herder.model.errors import Conflict, HerderError
 from herder.ports.provider import ServerHandle
 from herder.remedies.hands import Hands
 
@@ -46,17 +46,24 @@ async def launch_server(hands: Hands, server: Machine) -> Outcome:
 
 
 async def boot_server(hands: Hands, server: Machine) -> Outcome:
-    """Start it as its new incarnation (the row that led here counted it up)."""
+    """Start it as its new incarnation (the row that led here counted it up).
+
+    The life before it may run after all: it came back by itself, or was only out of reach. The log has counted it out, so
+    it is heard no more from here on, and it is ended: else it would stand in its successor's way for ever.
+    """
     token = await hands.mint_join(server.name, server.data["incarnation"])
-    handle = await hands.provider.boot(hands.launch(server, token))
+    _expect(hands, server)
+    try:
+        handle = await hands.provider.boot(hands.launch(server, token))
+    except Conflict:
+        await hands.provider.fence(server.name, server.data["incarnation"] - 1)
+        handle = await hands.provider.boot(hands.launch(server, token))
     return await _await_pulse(hands, server, handle)
 
 
 async def _await_pulse(hands: Hands, server: Machine, handle: ServerHandle) -> Outcome:
     incarnation = server.data["incarnation"]
-    hands.board.expect(
-        server.name, incarnation, hands.clock.monotonic(), machine=server.id, member=server.data.get("member", 0)
-    )
+    _expect(hands, server)
 
     def heard() -> bool:
         track = hands.board.servers.get(server.name)
@@ -66,6 +73,13 @@ async def _await_pulse(hands: Hands, server: Machine, handle: ServerHandle) -> O
         return Outcome(Up.FAILED, why=f"no pulse within {FIRST_PULSE_S:.0f} s of its start")
     facts = {"namespace": handle.namespace, "directory": handle.directory}
     return Outcome(Up.UP, facts, why="its agent sends its pulse")
+
+
+def _expect(hands: Hands, server: Machine) -> None:
+    now = hands.clock.monotonic()
+    hands.board.expect(
+        server.name, server.data["incarnation"], now, machine=server.id, member=server.data.get("member", 0)
+    )
 
 
 async def watch_server(hands: Hands, server: Machine) -> Outcome:

@@ -25,7 +25,6 @@ class SimWire:
         self._world = world
         self._controller = controller
         self._on_pulse: list[Callable[[Pulse, bytes], None]] = []
-        self._on_frame: list[Callable[[bytes], None]] = []
         self._on_fleet: list[Callable[[bytes], None]] = []
         self._on_gone: list[Callable[[str], None]] = []
         self.refused: dict[str, int] = {}
@@ -33,10 +32,6 @@ class SimWire:
     async def subscribe_pulses(self, on_pulse: Callable[[Pulse, bytes], None]) -> None:
         """See the port."""
         self._on_pulse.append(on_pulse)
-
-    async def subscribe_fleet(self, on_frame: Callable[[bytes], None]) -> None:
-        """See the port."""
-        self._on_frame.append(on_frame)
 
     async def subscribe_fleet(self, on_frame: Callable[[bytes], None]) -> None:
         """See the port."""
@@ -49,10 +44,6 @@ class SimWire:
     async def subscribe_disconnects(self, on_gone: Callable[[str], None]) -> None:
         """See the port."""
         self._on_gone.append(on_gone)
-
-    def take_fleet(self, data: bytes) -> None:
-        """A relay's frame has come."""
-        self._controller.when_awake(lambda: [tell(data) for tell in self._on_frame])
 
     def take(self, server: str, data: bytes) -> None:
         """A frame has come; a stopped controller reads it when it goes on, a dead one never."""

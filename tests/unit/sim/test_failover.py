@@ -193,6 +193,20 @@ def test_the_same_seed_is_the_same_story():
     assert story(play, 4) != story(play, 5)
 
 
+def test_a_host_that_came_back_by_itself_as_its_old_life_does_not_stand_in_its_successors_way():
+    async def play(fleet):
+        host = fleet.host("bronze")
+        fleet.world.mood.no_launch = True  # the boot is asked for and not done while the old life comes back
+        fleet.faults.reboot_host(host, 12)
+        await asyncio.sleep(30)
+        fleet.world.mood.no_launch = False
+        await fleet.all_well(300)
+        server = fleet.committed.named("server", host.name)
+        return host.incarnation == server.data["incarnation"]
+
+    assert story(play)
+
+
 async def only_a_stale_standby_is_left(fleet):
     """One standby of the premium service has missed what the other confirmed, and only it can be asked."""
     primary, world = fleet.primary("gold"), fleet.world
