@@ -15,12 +15,6 @@ async def recovery(control: Asked) -> Facts:
     return await control.recovery()
 
 
-@router.post("/recovery/{incident}/{order}")
-async def order(control: Asked, incident: str, order: str) -> Facts:
-    """order: pause, resume or abort."""
-    return await control.order_recovery(incident, order)
-
-
 @router.get("/dependencies")
 async def dependencies(control: Asked) -> list[Facts]:
     return await control.dependencies()

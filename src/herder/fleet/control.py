@@ -175,11 +175,6 @@ class Control:
         """Incidents in recovery with their forecast, dependencies, and what is parked for which reason."""
         return recovery_views.recovery_view(self.loop.world, self.clock.now_ms())
 
-    async def order_recovery(self, incident: str, order: str, actor: str = "person") -> dict[str, Any]:
-        """Pause, resume or abort it."""
-        await self.loop.propose(lambda world: recovery_views.give_order(world, incident, order, actor))
-        return await self.recovery()
-
     async def storm(self) -> dict[str, Any]:
         """What falls where, the verdict, incidents with their evidence, freezes and budgets."""
         return storm_views.storm_view(
@@ -195,6 +190,11 @@ class Control:
         """Remedies may begin there again."""
         await self.loop.propose(lambda world: storm_views.release_scope(world, scope, actor))
         return await self.storm()
+
+    async def order_recovery(self, incident: str, order: str, actor: str = "person") -> dict[str, Any]:
+        """Pause, resume or abort it."""
+        await self.loop.propose(lambda world: recovery_views.give_order(world, incident, order, actor))
+        return await self.recovery()
 
     async def dependencies(self) -> list[dict[str, Any]]:
         """What the fleet depends on."""

@@ -106,11 +106,12 @@ class Gate:
         return None
 
     def _turn(self, service: Machine, playbook: str) -> Held | None:
-        if playbook not in WAVED or not self._incidents:
+        if playbook not in WAVED:
             return None
-        places = scopes_of_service(self._draft, service)
         for incident in self._incidents:
-            if touches(places, incident.data["scopes"]) and not admitted(incident, service, playbook):
+            if admitted(incident, service, playbook):
+                continue
+            if touches(scopes_of_service(self._draft, service), incident.data["scopes"]):
                 words = f"its turn in the recovery of {incident.data['scope']} has not come"
                 return Held(Reason.WAVE, incident.id, words)
         return None

@@ -29,10 +29,6 @@ async def test_recoveries_are_told_with_what_they_wait_for(http):
     assert (await http.get("/v1/dependencies")).json() == [STORE]
 
 
-async def test_orders_and_words_reach_the_control_plane(http, control):
-    assert (await http.post("/v1/recovery/incident-12/pause")).status_code == 200
+async def test_a_persons_word_reaches_the_control_plane(http, control):
     assert (await http.post("/v1/dependencies/object-store:eu-1/down")).status_code == 200
-    assert control.asked == [
-        ("order_recovery", "incident-12", "pause"),
-        ("say_of_dependency", "object-store:eu-1", "down"),
-    ]
+    assert control.asked == [("say_of_dependency", "object-store:eu-1", "down")]

@@ -23,20 +23,17 @@ def test_it_says_how_far_it_is_and_what_waits(herder, plane):
 @pytest.mark.parametrize(
     ("option", "name", "asked"),
     [
-        ("--pause", "incident-12", ("order_recovery", "incident-12", "pause")),
-        ("--resume", "incident-12", ("order_recovery", "incident-12", "resume")),
-        ("--abort", "incident-12", ("order_recovery", "incident-12", "abort")),
         ("--down", "object-store:eu-1", ("say_of_dependency", "object-store:eu-1", "down")),
         ("--well", "object-store:eu-1", ("say_of_dependency", "object-store:eu-1", "well")),
     ],
 )
-def test_an_order_is_passed_on(herder, plane, option, name, asked):
+def test_a_persons_word_is_passed_on(herder, plane, option, name, asked):
     assert herder("recovery", option, name).code == 0
     assert plane.asked == [asked]
 
 
-def test_one_order_at_a_time(herder, plane):
-    said = herder("recovery", "--pause", "a", "--down", "b")
+def test_one_word_at_a_time(herder, plane):
+    said = herder("recovery", "--well", "a", "--down", "b")
     assert (said.code, plane.asked) == (InvalidInput.exit_code, [])
 
 
