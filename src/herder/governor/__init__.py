@@ -1,0 +1,1 @@
+"""What holds remedies back: budgets, freezes, waves."""
