@@ -20,8 +20,10 @@ class _Run:
 
 
 def playbook_runs(history: Iterable[tuple[int, HistoryRow]], since_ms: int) -> list[PlaybookRuns]:
-    """history: (shard, row) in the order of the log, shard by shard."""
-    rows = [(shard, row) for shard, row in history if row.at_ms >= since_ms]
+    """history: (shard, row) in the order of the log, shard by shard. A line for many machines at once (machine 0) is not
+    counted: nobody could say which began when.
+    """
+    rows = [(shard, row) for shard, row in history if row.at_ms >= since_ms and row.machine]
     paged = {
         (shard, row.seq, row.service) for shard, row in rows if row.kind == "page" and row.event in ("create", "again")
     }
