@@ -11,6 +11,7 @@ from herder.engine.decide import Input
 from herder.engine.world import Machine, World
 from herder.fleet import exercise
 from herder.fleet.exercise import Policy, Readings, Standing
+from herder.machines.registry import BY_KIND
 from herder.model.errors import HerderError
 from herder.ports.clock import Clock
 
@@ -49,6 +50,7 @@ class Exercises:
         self._taking_part: set[int] = set()
         self._running: set[int] = set()
         self._failed: set[int] = set()
+        self._surveyed = 0  # services with lower ids were looked at
         self.waits: dict[int, str] = {}
 
     # the calendar
@@ -56,10 +58,10 @@ class Exercises:
     def moved(self, idents: Sequence[int]) -> None:
         """After a commit: services whose facts may have changed."""
         world = self._world()
+        kinds, service = world.columns.kind, BY_KIND["service"].code
         for ident in idents:
-            machine = world.get(ident)
-            if machine.kind == "service":
-                self.place(machine)
+            if kinds[ident] == service:
+                self.place(world.get(ident))
 
     def place(self, service: Machine) -> None:
         """Put one service where it belongs by its facts of now."""
@@ -92,13 +94,15 @@ class Exercises:
 
     async def run(self) -> None:
         """Until cancelled."""
-        await self._survey()
         while True:
+            await self._survey()
             await self._clock.sleep(TICK_S)
             await self.turn()
 
     async def _survey(self) -> None:
-        """Every service that may take part, in chunks: a million of them must not hold the loop up."""
+        """Every service that may take part and was not looked at yet (all at the start, later those that came by the
+        thousand), in chunks: a million of them must not hold the loop up.
+        """
         world = self._world()
         for number, ident in enumerate(self._candidates(world)):
             self.place(world.get(ident))
@@ -108,6 +112,8 @@ class Exercises:
     def _candidates(self, world: World) -> list[int]:
         """Whoever was told something has a document; of the others only a plan's word makes them take part."""
         ids = world.ids("service")
+        ids = ids[ids >= self._surveyed]
+        self._surveyed = world.size
         if not self.rules.plans:
             ids = ids[world.columns.own[ids] == 1]
         found: list[int] = ids.tolist()

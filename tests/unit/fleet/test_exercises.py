@@ -221,6 +221,16 @@ async def test_a_plan_takes_part_as_a_whole_but_for_those_that_do_not(field: Fie
     assert [(plan["plan"], plan["takes_part"]) for plan in view["plans"]] == [("premium", True), ("standard", False)]
 
 
+async def test_services_that_came_by_the_thousand_take_part_with_their_plan(field: Field):
+    await calendar(field, Policy(frozenset({"premium"})))
+    assert field.exercises.view(9)["taking_part"] == 0
+    field.add("orders", 1)  # no single move tells of it
+    task = yard.asyncio.create_task(field.exercises.run())
+    await yard.settle()
+    task.cancel()
+    assert field.exercises.view(9)["taking_part"] == 1
+
+
 async def test_on_and_off_are_heard_at_once(field: Field):
     field.add("orders", 1)
     await calendar(field)
