@@ -141,6 +141,11 @@ class HostClock:
         self.rate = rate
 
 
+async def pass_time(seconds: float) -> None:
+    """Let virtual time pass; everything that is due meanwhile happens."""
+    await asyncio.sleep(seconds)
+
+
 def run(main: Callable[[], Awaitable[_T]]) -> _T:
     """Run `main()` in a virtual loop to its end. Raises Deadlock, and whatever `main` or a callback raised."""
     loop = VirtualLoop()

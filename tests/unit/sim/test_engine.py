@@ -1,3 +1,5 @@
+"""The modelled engines: what is confirmed, what a promotion loses, who still streams, and two that confirm at once."""
+
 import pytest
 
 from herder.model.errors import Refused

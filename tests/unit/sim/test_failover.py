@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from herder.sim.clock import SimRandom, run
+from herder.sim.clock import SimRandom, pass_time, run
 from herder.sim.faults import Faults
 from herder.sim.small import trace_hash, unwell
 from herder.sim.world import World
@@ -26,7 +26,7 @@ class Fleet:
             await self.plane.control.create_service(engine="postgres", name=name, plan=plan)
         for name in PLANS:
             await self.well(name, 60)
-        await asyncio.sleep(5)
+        await pass_time(5)
         return self
 
     @property
@@ -42,8 +42,8 @@ class Fleet:
 
     async def until(self, ready, within_s):
         async with asyncio.timeout(within_s):
-            while not ready():  # noqa: ASYNC110  virtual time
-                await asyncio.sleep(0.1)
+            while not ready():
+                await pass_time(0.1)
 
     async def all_well(self, within_s):
         await self.until(lambda: self.world.active and not unwell(self.committed, paged_is_well=False), within_s)
@@ -113,7 +113,7 @@ def test_a_killed_engine_of_a_dev_service_is_started_again():
 def test_a_short_freeze_moves_nothing():
     async def play(fleet):
         fleet.faults.freeze_host(fleet.host("silver"), 0.8)
-        await asyncio.sleep(30)
+        await pass_time(30)
         return fleet.done("failover"), fleet.state("silver")
 
     assert story(play) == (0, "available")
@@ -125,7 +125,7 @@ def test_a_frozen_primary_that_thaws_after_its_failover_confirms_nothing(name):
         old = fleet.host(name)
         fleet.faults.freeze_host(old, 40)
         await fleet.until(lambda: fleet.done("failover") == 1, 30)
-        await asyncio.sleep(60)
+        await pass_time(60)
         await fleet.all_well(120)
         assert fleet.lost(name) < 100
         return fleet.doubled(name)
@@ -139,7 +139,7 @@ def test_the_controller_is_killed_in_mid_failover_and_goes_on_with_it(seed):
         fleet.faults.kill_host(fleet.host("gold"))
         await fleet.until(lambda: any(m.live for m in fleet.committed.of_kind("failover")), 10)
         fleet.faults.crash_controller(5.0)
-        await asyncio.sleep(6)
+        await pass_time(6)
         await fleet.all_well(120)
         return fleet.done("failover"), fleet.lost("gold"), fleet.doubled("gold")
 
@@ -149,7 +149,7 @@ def test_the_controller_is_killed_in_mid_failover_and_goes_on_with_it(seed):
 def test_nats_gone_for_a_minute_is_us_and_nobody_is_judged():
     async def play(fleet):
         fleet.faults.nats_down(60)
-        await asyncio.sleep(90)
+        await pass_time(90)
         return fleet.done("failover"), fleet.done("restart"), unwell(fleet.committed, paged_is_well=False)
 
     assert story(play) == (0, 0, [])
@@ -172,12 +172,12 @@ def test_a_second_controller_takes_over_when_the_first_stays_dead():
 def test_without_fencing_a_standard_service_fails_over_when_its_lease_has_run_out():
     async def play(fleet):
         fleet.world.mood.can_fence = False
-        await asyncio.sleep(5)  # the lease begins
+        await pass_time(5)  # the lease begins
         assert fleet.primary("silver").data["leased"]
         host = fleet.host("silver").name
         fleet.faults.cut(host, "*", 120)
         await fleet.until(lambda: fleet.done("failover") == 1, 60)
-        await asyncio.sleep(20)
+        await pass_time(20)
         return fleet.doubled("silver")
 
     assert story(play, on_isolation="stop") == []
@@ -198,7 +198,7 @@ def test_a_host_that_came_back_by_itself_as_its_old_life_does_not_stand_in_its_s
         host = fleet.host("bronze")
         fleet.world.mood.no_launch = True  # the boot is asked for and not done while the old life comes back
         fleet.faults.reboot_host(host, 12)
-        await asyncio.sleep(30)
+        await pass_time(30)
         fleet.world.mood.no_launch = False
         await fleet.all_well(300)
         server = fleet.committed.named("server", host.name)
@@ -213,13 +213,13 @@ async def only_a_stale_standby_is_left(fleet):
     standbys = [m for m in fleet.committed.of_kind("member") if m.name.startswith("gold-") and m.id != primary.id]
     hosts = [fleet.committed.get(member.data["server"]).name for member in standbys]
     fleet.faults.cut(fleet.host("gold").name, hosts[0], 120)
-    await asyncio.sleep(2.0)
+    await pass_time(2.0)
     fleet.faults.kill_host(fleet.host("gold"))
     fleet.faults.cut(hosts[1], "nats", 40)
     fleet.world.mood.down = True
-    await asyncio.sleep(35)
+    await pass_time(35)
     world.mood.down = False
-    await asyncio.sleep(120)
+    await pass_time(120)
     return fleet.lost("gold")
 
 

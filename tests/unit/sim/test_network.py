@@ -1,6 +1,6 @@
-import asyncio
+"""The network: cuts in one direction, loss, duplicates, and what is under way when it is cut."""
 
-from herder.sim.clock import SimRandom, run
+from herder.sim.clock import SimRandom, pass_time, run
 from herder.sim.network import ANY, Network, Weather
 
 
@@ -51,7 +51,7 @@ def test_what_has_passed_a_hop_arrives_though_it_is_cut_then():
         net.send(("a", "b"), heard.append, "x")
         net.cut("a", "b")
         net.send(("a", "b"), heard.append, "y")
-        await asyncio.sleep(1)
+        await pass_time(1)
 
     run(main)
     assert heard == ["x"]

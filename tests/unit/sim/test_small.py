@@ -1,3 +1,5 @@
+"""Whole small fleets under faults: they end well, and the same seed leaves the same trace."""
+
 import os
 import subprocess
 import sys

@@ -1,3 +1,5 @@
+"""A real store at a virtual pace."""
+
 import threading
 
 from herder.engine.decide import Input
