@@ -115,40 +115,32 @@ select seq, ordinal, at_ms, machine, kind, name, service, source, event, target,
 
 -- name: playbook_runs
 -- since_ms, kinds of playbooks, their final states, the actor of exercises
--- One pass over the period's moves; everything is counted here, so that a large history sends a dozen rows.
-with moves as (
-    select shard, seq, ordinal, at_ms, machine, kind, service, source, event, target, actor from herder.history
-    where at_ms >= $1
+-- One pass over the period's moves, and everything is counted here: a large history sends a dozen rows. Grouped, not
+-- joined: a join of what came of the pass is planned without statistics, as nested loops.
+with moves as materialized (
+    select shard, seq, seq * 1000000 + ordinal as place, at_ms, machine, kind, service, source, event, target, actor
+    from herder.history
+    where at_ms >= $1 and machine <> 0  -- 0: a line for many machines
       and (kind = any($2) or (kind = 'page' and event in ('create', 'again'))
            or (kind = 'service' and event in ('exercise_began', 'exercise_ended', 'exercise_failed')))
-), exercise as (
-    select shard, service, seq, ordinal, event, lead(seq) over log as end_seq, lead(ordinal) over log as end_ordinal
-    from moves where kind = 'service' window log as (partition by shard, service order by seq, ordinal)
-), made as (
-    select m.shard, m.machine, m.kind, m.at_ms, m.actor = $4 or exists (
-        select from exercise as e
-        where e.shard = m.shard and e.service = m.service and e.event = 'exercise_began'
-          and (e.seq, e.ordinal) < (m.seq, m.ordinal)
-          and (e.end_seq is null or (m.seq, m.ordinal) < (e.end_seq, e.end_ordinal))
-    ) as exercised
-    from moves as m where m.kind = any($2) and m.event = 'create'
+), told as (
+    -- was an exercise of its service under way at this move?
+    select *, coalesce(max(place) filter (where event = 'exercise_began') over log, 0)
+              > coalesce(max(place) filter (where event in ('exercise_ended', 'exercise_failed')) over log, 0) as exercising
+    from moves window log as (partition by shard, service order by place)
 ), run as (
-    select made.*, e.target, e.at_ms - made.at_ms as took_ms, e.target = 'paged' or c.machine is not null as called
-    from made
-    left join (
-        select shard, machine, at_ms, target from moves
-        where kind = any($2) and target = any($3) and source <> target
-    ) as e using (shard, machine)
-    left join (
-        select distinct p.shard, p.machine from moves as p
-        join moves as g on g.shard = p.shard and g.seq = p.seq and g.service = p.service and g.kind = 'page'
-        where p.kind = any($2)
-    ) as c using (shard, machine)
+    select min(kind) as kind, bool_or(event = 'create' and (exercising or actor = $4)) as exercised,
+           max(target) filter (where target = any($3) and source <> target) as target,
+           max(at_ms) filter (where target = any($3) and source <> target)
+           - min(at_ms) filter (where event = 'create') as took_ms,
+           bool_or((shard, seq, service) in (select shard, seq, service from moves where kind = 'page')) as called
+    from told where kind = any($2) group by shard, machine having bool_or(event = 'create')
 )
 select kind, exercised, count(*) as began,
        count(*) filter (where target is null) as running, count(*) filter (where target = 'done') as done,
        count(*) filter (where target = 'abandoned') as abandoned, count(*) filter (where target = 'failed') as failed,
-       count(*) filter (where target = 'paged') as paged, count(*) filter (where called) as needed_person,
+       count(*) filter (where target = 'paged') as paged,
+       count(*) filter (where called or target = 'paged') as needed_person,
        percentile_cont(0.5) within group (order by took_ms) filter (where target = 'done') as p50_ms,
        percentile_cont(0.9) within group (order by took_ms) filter (where target = 'done') as p90_ms,
        (max(took_ms) filter (where target = 'done'))::float8 as max_ms
