@@ -221,6 +221,7 @@ async def catalogue(options):
             where table_schema = 'herder' order by 1, 2;
         select conrelid::regclass::text, conname, pg_get_constraintdef(oid) from pg_constraint
             where connamespace = 'herder'::regnamespace order by 1, 2;
+        select viewname, definition from pg_views where schemaname = 'herder' order by 1;
         select indexdef from pg_indexes where schemaname = 'herder' order by 1;
         select pg_get_functiondef(oid) from pg_proc where pronamespace = 'herder'::regnamespace order by 1;
         select relname, reloptions from pg_class where relnamespace = 'herder'::regnamespace order by 1;
@@ -297,6 +298,7 @@ async def test_a_record_is_not_compressed(postgres_store, database):
 
 async def test_every_named_query_is_one_that_the_server_understands(postgres_store, database):
     async with connected(database) as connection:
+        await connection.execute(QUERIES["make_stages"])
         for query in QUERIES.values():
             if query.count(";") == 1:
                 await connection.prepare(query)

@@ -5,7 +5,7 @@ The primary key (shard, seq) is the fence between controllers: a stale owner's a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -24,7 +24,9 @@ class StoredRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UnitRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A machine as people query it (projection). data: its facts, secrets left out."""
+    """A machine as people query it (projection). data: what it knows beyond its shape, secrets left out. service: a name;
+    service_id: that service's machine, 0 = none.
+    """
 
     machine: int
     kind: str
@@ -35,6 +37,30 @@ class UnitRow(msgspec.Struct, frozen=True, kw_only=True):
     since_ms: int
     deadline_ms: int
     data: dict[str, Any]
+    service_id: int = 0
+
+
+class UnitBlock(msgspec.Struct, frozen=True, kw_only=True):
+    """Many machines as columns, ascending by machine: what `UnitRow` says of each. Columns are little-endian numbers, since
+    no port knows numpy: machines, versions, services (0 = none) u4; kinds, states u2, places in `words`; times i8.
+
+    names, service_names: only those that are not `kind-id`, by machine and by service. data: only where there is any.
+    """
+
+    machines: bytes
+    kinds: bytes
+    states: bytes
+    versions: bytes
+    since_ms: bytes
+    deadline_ms: bytes
+    services: bytes
+    words: tuple[str, ...]
+    names: Mapping[int, str] = {}
+    service_names: Mapping[int, str] = {}
+    data: Mapping[int, dict[str, Any]] = {}
+
+    def __len__(self) -> int:
+        return len(self.machines) // 4
 
 
 class HistoryRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +96,45 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     releases: tuple[tuple[str, str], ...] = ()  # (kind, value)
     units: tuple[UnitRow, ...] = ()  # upserts by machine
     history: tuple[HistoryRow, ...] = ()
+    projected: bool = True  # the rows come with the record; False: they follow by `project`
+
+
+class Watermark(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a shard's projection is: every unit as of record `seq` or later, every move up to `history_seq` told.
+
+    epoch: of the controller that wrote it; at_ms: of record seq.
+    """
+
+    seq: int
+    at_ms: int
+    history_seq: int
+    epoch: int
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """Rows that follow the log, written in one transaction. seq: the watermark afterwards, None = as it was. fresh: the units
+    go to the generation that is being built, which nobody reads yet.
+    """
+
+    shard: int
+    epoch: int
+    units: UnitBlock | None = None
+    history: Sequence[HistoryRow] = ()
+    history_seq: int | None = None
+    seq: int | None = None
+    at_ms: int = 0
+    fresh: bool = False
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """A snapshot as it was kept. record_hash: of the record at seq, empty when it was not said. torn: seqs of newer ones that
+    are not whole.
+    """
+
+    seq: int
+    body: bytes
+    record_hash: bytes = b""
+    torn: tuple[int, ...] = ()
 
 
 class PlaybookRuns(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,14 +212,53 @@ class Store(Protocol):
     async def tail(self, shard: int, after_seq: int, limit: int = 1000) -> list[StoredRecord]:
         """Records with seq > after_seq in order."""
 
-    async def save_snapshot(self, shard: int, seq: int, body: bytes) -> None:
-        """Keep a snapshot of the shard as of seq; older ones but one may be dropped."""
+    async def save_snapshot(
+        self, shard: int, seq: int, body: bytes | Sequence[bytes | memoryview], *, record_hash: bytes = b""
+    ) -> None:
+        """Keep a snapshot of the shard as of seq; older ones but one may be dropped. It is there whole or not at all."""
 
     async def latest_snapshot(self, shard: int) -> tuple[int, bytes] | None:
-        """(seq, body) of the newest snapshot."""
+        """(seq, body) of the newest snapshot that is whole; the log names those that are not."""
+
+    async def load_snapshot(self, shard: int) -> Snapshot | None:
+        """The same, with all that is known of it."""
+
+    async def seq_before(self, shard: int, at_ms: int) -> int:
+        """The newest record that is older than at_ms, 0 = none."""
+
+    async def drop_log(self, shard: int, below_seq: int, limit: int = 1000) -> int:
+        """Drop up to `limit` of the oldest records below below_seq; returns how many. Never any that the older of the last
+        two snapshots needs (the record at its seq stays, which the chain goes on from), and none before there are two.
+        """
+
+    async def drop_history(self, before_ms: int, limit: int = 10_000) -> int:
+        """Drop up to `limit` of the oldest moves told before that; returns how many."""
 
     async def rebuild_projection(self, units: Sequence[UnitRow], history: Sequence[HistoryRow]) -> None:
         """Throw the projection away and write this one, in one transaction."""
+
+    async def watermark(self, shard: int) -> Watermark | None:
+        """How far the projection is; None before its first row."""
+
+    async def project(self, change: Change) -> None:
+        """Write rows that follow. What is there already is written again, so it may be repeated. Raises Collision when a
+        controller of a newer epoch has written the shard's projection.
+        """
+
+    async def begin_rebuild(self, shard: int, epoch: int) -> None:
+        """An empty generation of the units beside the one that is read; an unfinished one is given up. Raises Collision."""
+
+    async def finish_rebuild(self, shard: int, epoch: int, seq: int, at_ms: int) -> None:
+        """From now on the generation that was built is the one that is read. Raises Collision."""
+
+    async def drop_stale_units(self, shard: int, limit: int = 50_000) -> int:
+        """Drop up to `limit` rows of generations that nobody reads or builds; returns how many."""
+
+    async def replace_history(self, shard: int, first_seq: int, last_seq: int, told: Sequence[HistoryRow]) -> None:
+        """The moves of these records are told by `told` and by no others."""
+
+    async def units(self, *, service: str = "", kind: str = "") -> list[UnitRow]:
+        """The projected units that match, by shard and machine; '' = all."""
 
     async def history(self, *, service: str = "", kind: str = "", limit: int = 200) -> list[HistoryRow]:
         """Newest `limit` rows that match, oldest first. service '' = all."""

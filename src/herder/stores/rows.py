@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -79,21 +79,26 @@ def to_json(rows: Sequence[UnitRow] | Sequence[HistoryRow]) -> str | None:
     try:
         text = msgspec.json.encode(rows).decode()
     except UnicodeEncodeError:
-        return msgspec.json.encode(_clean(msgspec.to_builtins(rows))).decode()
+        return msgspec.json.encode(clean(msgspec.to_builtins(rows))).decode()
     if "\\u0000" in text:
-        return msgspec.json.encode(_clean(msgspec.to_builtins(rows))).decode()
+        return msgspec.json.encode(clean(msgspec.to_builtins(rows))).decode()
     return text
 
 
-def _clean(value: Any) -> Any:
+def clean(value: Any) -> Any:
     """The same value with text that PostgreSQL can keep."""
     if isinstance(value, str):
         return value.replace("\0", "\ufffd").encode("utf-8", "surrogatepass").decode("utf-8", "replace")
     if isinstance(value, dict):
-        return {_clean(key): _clean(item) for key, item in value.items()}
+        return {clean(key): clean(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_clean(item) for item in value]
+        return [clean(item) for item in value]
     return value
+
+
+def to_text(data: Any) -> str:
+    """A document as JSON that PostgreSQL can keep."""
+    return msgspec.json.encode(clean(data)).decode()
 
 
 def clean_units(units: Sequence[UnitRow]) -> list[UnitRow]:
@@ -106,3 +111,17 @@ def clean_history(history: Sequence[HistoryRow]) -> list[HistoryRow]:
     """Moves as they read back from a store."""
     text = to_json(history)
     return msgspec.json.decode(text, type=list[HistoryRow]) if text else []
+
+
+def parts_of(body: bytes | Sequence[bytes | memoryview], size: int) -> Iterator[bytes]:
+    """A snapshot's body, cut or joined into parts of `size` bytes; the last one may be shorter."""
+    kept = bytearray()
+    for piece in [body] if isinstance(body, bytes) else body:
+        view = memoryview(piece).cast("B")
+        for at in range(0, len(view), size):
+            kept += view[at : at + size]
+            while len(kept) >= size:
+                yield bytes(kept[:size])
+                del kept[:size]
+    if kept:
+        yield bytes(kept)

@@ -60,9 +60,15 @@ synchronous_commit = on
 # Enough for a base backup of herder's own state.
 wal_level = replica
 max_wal_senders = 3
+# A record of 65,000 moves is 1.5 MB: with the default of 1 MB its writer waits for the disk in the middle of its insert
+# (measured: 12 ms instead of 8.5).
+wal_buffers = 16MB
+# A checkpoint writes every page once more in full: with a fleet of millions every 256 MB of log would bring one.
 checkpoint_timeout = 15min
 min_wal_size = 64MB
-max_wal_size = 256MB
+max_wal_size = 1GB
+# Packed columns hardly shrink, and compressing them costs the commit's CPU.
+wal_compression = off
 logging_collector = on
 log_directory = '../log'
 log_filename = 'store-%a.log'

@@ -32,8 +32,8 @@ select set_config('synchronous_commit', 'on', false) where current_setting('sync
 set local statement_timeout = 0;
 
 -- name: append
--- shard, seq, epoch, at_ms, body, prev_hash, hash, releases, claims, units, history
-select herder.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
+-- shard, seq, epoch, at_ms, body, prev_hash, hash, releases, claims, units, history, projected
+select herder.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12);
 
 -- name: append_record
 -- shard, seq, epoch, at_ms, body, prev_hash, hash
@@ -71,10 +71,20 @@ select shard, seq, epoch, at_ms, body, prev_hash, hash from herder.log where sha
 select shard, seq, epoch, at_ms, body, prev_hash, hash from herder.log
 where shard = $1 and seq > $2 order by seq limit $3;
 
+-- name: save_part
+-- shard, seq, part, body
+insert into herder.snapshot_part (shard, seq, part, body) values ($1, $2, $3, $4)
+on conflict (shard, seq, part) do update set body = excluded.body;
+
+-- name: hide_snapshot
+-- shard, seq. Its parts are about to be written again.
+delete from herder.snapshot where shard = $1 and seq = $2;
+
 -- name: save_snapshot
--- shard, seq, body
-insert into herder.snapshot (shard, seq, body) values ($1, $2, $3)
-on conflict (shard, seq) do update set body = excluded.body, made_at = excluded.made_at;
+-- shard, seq, parts, digest, record_hash
+insert into herder.snapshot (shard, seq, parts, digest, record_hash) values ($1, $2, $3, $4, $5)
+on conflict (shard, seq) do update set
+    parts = excluded.parts, digest = excluded.digest, record_hash = excluded.record_hash, made_at = excluded.made_at;
 
 -- name: drop_old_snapshots
 -- shard. The newest two stay: should the newest not be readable, the one before and a longer tail still are.
@@ -82,9 +92,141 @@ delete from herder.snapshot where shard = $1 and seq not in (
     select seq from herder.snapshot where shard = $1 order by seq desc limit 2
 );
 
--- name: latest_snapshot
+-- name: drop_old_parts
+-- shard. Those of dropped snapshots, and of one whose writer died.
+delete from herder.snapshot_part as p where shard = $1 and not exists (
+    select from herder.snapshot as s where s.shard = p.shard and s.seq = p.seq and p.part < s.parts
+);
+
+-- name: snapshots
 -- shard
-select seq, body from herder.snapshot where shard = $1 order by seq desc limit 1;
+select seq, parts, digest, record_hash from herder.snapshot where shard = $1 order by seq desc;
+
+-- name: read_part
+-- shard, seq, part
+select body from herder.snapshot_part where shard = $1 and seq = $2 and part = $3;
+
+-- name: ends_of_log
+-- shard
+select min(seq) as first, max(seq) as last from herder.log where shard = $1;
+
+-- name: time_of_record
+-- shard, seq
+select at_ms from herder.log where shard = $1 and seq = $2;
+
+-- name: drop_log
+-- shard, below_seq, limit. The second newest snapshot is the oldest that is kept.
+with floor as (
+    select least($2, (select seq from herder.snapshot where shard = $1 order by seq desc offset 1 limit 1)) as seq
+    where (select count(*) from herder.snapshot where shard = $1) >= 2
+), dropped as (
+    delete from herder.log where shard = $1 and seq < (select seq from floor)
+    and seq < (select min(seq) from herder.log where shard = $1) + $3
+    returning 1
+) select count(*) from dropped;
+
+-- name: drop_history
+-- before_ms, limit
+with dropped as (
+    delete from herder.history where ctid = any(array(
+        select ctid from herder.history where at_ms < $1 order by at_ms limit $2
+    )) returning 1
+) select count(*) from dropped;
+
+-- name: watermark
+-- shard
+select seq, at_ms, history_seq, epoch from herder.projection where shard = $1;
+
+-- name: begin_projection
+-- shard, epoch. A row to write to.
+insert into herder.projection (shard, epoch, seq, history_seq, at_ms) values ($1, $2, 0, 0, 0)
+on conflict (shard) do nothing;
+
+-- name: generations
+-- shard
+select generation, building from herder.projection where shard = $1;
+
+-- name: mark_projection
+-- shard, epoch, seq or null, at_ms, history_seq or null. Comes last: only here does a follower hold what a commit needs.
+update herder.projection set epoch = $2, seq = coalesce($3, seq), at_ms = case when $3::bigint is null then at_ms else $4 end,
+       history_seq = coalesce($5, history_seq)
+where shard = $1 and epoch <= $2
+returning true;
+
+-- name: begin_rebuild
+-- shard, epoch. Numbers go round; rows of a number that comes again were dropped long ago.
+update herder.projection set epoch = $2, building = (coalesce(building, generation) + 1) % 32000
+where shard = $1 and epoch <= $2
+returning true;
+
+-- name: finish_rebuild
+-- shard, epoch, seq, at_ms
+update herder.projection set epoch = $2, generation = building, building = null, seq = $3, at_ms = $4
+where shard = $1 and epoch <= $2 and building is not null
+returning true;
+
+-- name: drop_stale_units
+-- shard, limit
+with dropped as (
+    delete from herder.unit where ctid = any(array(
+        select u.ctid from herder.unit as u join herder.projection as p using (shard)
+        where u.shard = $1 and u.generation <> p.generation and u.generation is distinct from p.building limit $2
+    )) returning 1
+) select count(*) from dropped;
+
+-- name: add_words
+-- words
+select herder.add_words($1::text[]);
+
+-- name: words
+select word, code from herder.word;
+
+-- name: put_units
+-- shard, units
+select herder.put_units($1, $2);
+
+-- name: last_unit
+-- shard, generation
+select max(machine) from herder.unit where shard = $1 and generation = $2;
+
+-- name: make_stages
+-- Of this session, emptied at each commit: a set of rows comes here by COPY before it goes where it belongs.
+create temporary table if not exists unit_stage (
+    since_ms bigint, deadline_ms bigint, version integer, machine integer, service_id integer, kind smallint,
+    state smallint, name text, service text, data jsonb
+) on commit delete rows;
+create temporary table if not exists history_stage (like herder.history) on commit delete rows;
+
+-- name: plan_in_sets
+-- Of this transaction. The planner knows nothing of a stage, and a table that was empty a moment ago has no statistics: left
+-- to itself it walks the whole key once a row. The key of each staged row is looked up, then both are hashed together:
+-- measured at 350,000 rows/s where they lie together and 60,000 where one in twenty moves.
+select set_config('enable_seqscan', 'off', true), set_config('enable_nestloop', 'off', true),
+       set_config('enable_mergejoin', 'off', true), set_config('work_mem', '32MB', true);
+
+-- name: update_units
+-- shard, generation
+update herder.unit as u set
+    since_ms = s.since_ms, deadline_ms = s.deadline_ms, version = s.version, service_id = s.service_id, kind = s.kind,
+    state = s.state, name = s.name, service = s.service, data = s.data
+from unit_stage as s
+where u.shard = $1 and u.generation = $2 and u.machine = s.machine
+and u.machine = any((select array_agg(machine) from unit_stage)::integer[]);
+
+-- name: insert_units
+-- shard, generation
+insert into herder.unit
+    (since_ms, deadline_ms, version, machine, service_id, shard, generation, kind, state, name, service, data)
+select since_ms, deadline_ms, version, machine, service_id, $1, $2, kind, state, name, service, data from unit_stage
+on conflict (shard, generation, machine) do nothing;
+
+-- name: insert_history
+-- A move is told once: a follower that projects a record again changes nothing.
+insert into herder.history select * from history_stage on conflict (shard, seq, ordinal) do nothing;
+
+-- name: delete_history_between
+-- shard, first_seq, last_seq
+delete from herder.history where shard = $1 and seq between $2 and $3;
 
 -- name: delete_units
 -- shard
@@ -96,7 +238,8 @@ delete from herder.history where shard = $1;
 
 -- name: units
 -- service or '', kind or ''
-select machine, kind, name, service, state, version, since_ms, deadline_ms, data::text as data from herder.unit
+select machine, kind, name, service, state, version, since_ms, deadline_ms, data::text as data, service_id
+from herder.units
 where ($1 = '' or service = $1) and ($2 = '' or kind = $2) order by shard, machine;
 
 -- name: history

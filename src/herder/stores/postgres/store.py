@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import asyncpg
@@ -10,6 +10,7 @@ import msgspec
 
 from herder.ports.store import (
     Batch,
+    Change,
     Claim,
     ClaimTaken,
     Collision,
@@ -17,11 +18,13 @@ from herder.ports.store import (
     HistoryRow,
     LeaseHeld,
     PlaybookRuns,
+    Snapshot,
     StoredRecord,
     UnitRow,
+    Watermark,
 )
 from herder.stores import rows
-from herder.stores.postgres import schema
+from herder.stores.postgres import projector, schema, snapshots
 from herder.stores.postgres.named import QUERIES
 from herder.stores.postgres.pool import Pool, is_lost, is_refused, unreachable
 
@@ -30,17 +33,9 @@ T = TypeVar("T")
 TRIES = 5
 """Of a transaction that was rolled back for a reason that passes: a deadlock, a claim let go while we looked."""
 
-REBUILD_S = 600.0
-"""Seconds for one statement of a rebuild: ten million rows at the 60,000/s that the projection must keep up with, x 3."""
-
 _BROKEN_CHAIN = "HD001"
 _CLAIM_TAKEN = "HD002"
 _RETRY = frozenset({"40001", "40P01"})
-
-_UNIT_COLUMNS = ("machine", "kind", "name", "service", "state", "version", "since_ms", "deadline_ms", "data")
-_HISTORY_COLUMNS = (
-    "seq", "ordinal", "at_ms", "machine", "kind", "name", "service", "source", "event", "target", "why", "actor",
-)  # fmt: skip
 
 
 class PostgresStore:
@@ -59,6 +54,7 @@ class PostgresStore:
         **options: Any,
     ) -> None:
         self._pool = Pool(dsn, options, connect_timeout_s=connect_timeout_s, timeout_s=timeout_s)
+        self._projector = projector.Projector()
 
     async def migrate(self) -> int:
         return await self._call(lambda connection: schema.migrate(connection, schema.known()))
@@ -119,6 +115,7 @@ class PostgresStore:
             _json(batch.claims and [{"kind": c.kind, "value": c.value, "machine": c.machine} for c in batch.claims]),
             rows.to_json(rows.last_by_machine(batch.units)),
             rows.to_json(batch.history),
+            batch.projected,
         )
         for left in reversed(range(TRIES)):
             try:
@@ -136,37 +133,51 @@ class PostgresStore:
     async def tail(self, shard: int, after_seq: int, limit: int = 1000) -> list[StoredRecord]:
         return [_record(row) for row in await self._fetch("tail", shard, after_seq, limit)]
 
-    async def save_snapshot(self, shard: int, seq: int, body: bytes) -> None:
-        async def save(connection: Any) -> None:
-            async with connection.transaction():
-                await connection.execute(QUERIES["save_snapshot"], shard, seq, body)
-                await connection.execute(QUERIES["drop_old_snapshots"], shard)
-
-        await self._call(save)
+    async def save_snapshot(
+        self, shard: int, seq: int, body: bytes | Sequence[bytes | memoryview], *, record_hash: bytes = b""
+    ) -> None:
+        await self._call(lambda connection: snapshots.save(connection, shard, seq, body, record_hash))
 
     async def latest_snapshot(self, shard: int) -> tuple[int, bytes] | None:
-        found = await self._fetch("latest_snapshot", shard)
-        return (found[0]["seq"], found[0]["body"]) if found else None
+        found = await self.load_snapshot(shard)
+        return (found.seq, found.body) if found else None
+
+    async def load_snapshot(self, shard: int) -> Snapshot | None:
+        return await self._call(lambda connection: snapshots.load(connection, shard))
+
+    async def seq_before(self, shard: int, at_ms: int) -> int:
+        return await self._call(lambda connection: snapshots.seq_before(connection, shard, at_ms))
+
+    async def drop_log(self, shard: int, below_seq: int, limit: int = 1000) -> int:
+        return int(await self._fetchval("drop_log", shard, below_seq, limit))
+
+    async def drop_history(self, before_ms: int, limit: int = 10_000) -> int:
+        return int(await self._fetchval("drop_history", before_ms, limit))
+
+    async def watermark(self, shard: int) -> Watermark | None:
+        found = await self._fetch("watermark", shard)
+        return Watermark(**found[0]) if found else None
+
+    async def project(self, change: Change) -> None:
+        await self._call(lambda connection: self._projector.write(connection, change))
+
+    async def begin_rebuild(self, shard: int, epoch: int) -> None:
+        await self._call(lambda connection: self._projector.begin(connection, shard, epoch))
+
+    async def finish_rebuild(self, shard: int, epoch: int, seq: int, at_ms: int) -> None:
+        await self._call(lambda connection: self._projector.finish(connection, shard, epoch, seq, at_ms))
+
+    async def drop_stale_units(self, shard: int, limit: int = 50_000) -> int:
+        return int(await self._fetchval("drop_stale_units", shard, limit))
+
+    async def replace_history(self, shard: int, first_seq: int, last_seq: int, told: Sequence[HistoryRow]) -> None:
+        await self._call(lambda connection: projector.retell(connection, shard, (first_seq, last_seq), told))
 
     async def rebuild_projection(
         self, units: Sequence[UnitRow], history: Sequence[HistoryRow], *, shard: int = 0
     ) -> None:
-        """The rows of one shard, by COPY: a controller rebuilds what it leads. Readers see the old rows until the end."""
-
-        async def rebuild(connection: Any) -> None:
-            async with connection.transaction():
-                await connection.execute(QUERIES["take_your_time"])
-                await connection.execute(QUERIES["delete_units"], shard, timeout=REBUILD_S)
-                await connection.execute(QUERIES["delete_history"], shard, timeout=REBUILD_S)
-                for table, columns, records in (
-                    ("unit", _UNIT_COLUMNS, _unit_tuples(shard, units)),
-                    ("history", _HISTORY_COLUMNS, _history_tuples(shard, history)),
-                ):
-                    await connection.copy_records_to_table(
-                        table, schema_name="herder", columns=("shard", *columns), records=records, timeout=REBUILD_S
-                    )
-
-        await self._call(rebuild)
+        """The rows of one shard, all at once: for few. Readers see the old rows until the end."""
+        await self._call(lambda connection: projector.replace(connection, shard, units, history))
 
     async def units(self, *, service: str = "", kind: str = "") -> list[UnitRow]:
         """The projected units that match, by shard and machine; '' = all."""
@@ -302,18 +313,3 @@ def _record_values(record: StoredRecord) -> tuple[int, int, int, int, bytes, byt
     return (
         record.shard, record.seq, record.epoch, record.at_ms, record.body, record.prev_hash, record.hash,
     )  # fmt: skip
-
-
-def _unit_tuples(shard: int, units: Sequence[UnitRow]) -> Iterator[tuple[Any, ...]]:
-    for unit in rows.clean_units(units):  # one a machine
-        data = msgspec.json.encode(unit.data).decode()
-        yield (shard, unit.machine, unit.kind, unit.name, unit.service, unit.state, unit.version, unit.since_ms,
-               unit.deadline_ms, data)  # fmt: skip
-
-
-def _history_tuples(shard: int, history: Sequence[HistoryRow]) -> Iterator[tuple[Any, ...]]:
-    seen: set[tuple[int, int]] = set()
-    for row in rows.clean_history(history):
-        if (row.seq, row.ordinal) not in seen:
-            seen.add((row.seq, row.ordinal))
-            yield (shard, *(getattr(row, column) for column in _HISTORY_COLUMNS))
