@@ -234,7 +234,9 @@ class Follower:
             ids = np.flatnonzero(self._dirty).astype(np.uint32)
             for at in range(0, len(ids), SLICE):
                 part = ids[at : at + SLICE]
-                await self._write(part[self._dirty[part]], None if at + SLICE < len(ids) else (seq, at_ms))
+                part = part[self._dirty[part]]  # the urgent ones went with another slice
+                if len(part):
+                    await self._write(part, None if at + SLICE < len(ids) else (seq, at_ms))
             while self._mark < seq or (self._history and self._history[0][0] <= seq):
                 await self._write(np.empty(0, np.uint32), (seq, at_ms))
         finally:
