@@ -315,3 +315,53 @@ def test_every_named_query_is_used_and_every_name_is_known():
 def test_two_queries_of_one_name_are_a_bug():
     with pytest.raises(ValueError):
         parse("-- name: one\nselect 1;\n-- name: one\nselect 2;")
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "update herder.snapshot_part set body = 'other' where seq = 30",
+        "delete from herder.snapshot_part where seq = 30",
+        "delete from herder.snapshot_part where seq = 30 and part = 0",
+    ],
+)
+async def test_a_torn_snapshot_is_named_and_the_one_before_is_used(postgres_store, database, caplog, harm):
+    await postgres_store.save_snapshot(SHARD, 20, b"state at 20")
+    await postgres_store.save_snapshot(SHARD, 30, b"state at 30")
+    async with connected(database) as connection:
+        await connection.execute(harm)
+    found = await postgres_store.load_snapshot(SHARD)
+    assert (found.seq, found.body, found.torn) == (20, b"state at 20", (30,))
+    assert await postgres_store.latest_snapshot(SHARD) == (20, b"state at 20")
+    assert "at record 30 is torn" in caplog.text
+
+
+async def test_a_snapshot_whose_writer_died_is_not_seen_and_its_parts_go(postgres_store, database):
+    await postgres_store.save_snapshot(SHARD, 20, b"state at 20")
+    async with connected(database) as connection:
+        await connection.execute(QUERIES["save_part"], SHARD, 30, 0, b"half of it")
+    assert await postgres_store.latest_snapshot(SHARD) == (20, b"state at 20")
+    await postgres_store.save_snapshot(SHARD, 40, b"state at 40")
+    async with connected(database) as connection:
+        assert await connection.fetchval("select count(*) from herder.snapshot_part where seq = 30") == 0
+
+
+async def test_rows_of_the_schema_before_are_kept_when_it_is_brought_up_to_date(database):
+    async with connected(database) as connection:
+        await schema.migrate(connection, schema.known()[:2])
+        await connection.execute("""
+            insert into herder.log values (7, 3, 2, 3000, '', repeat('h', 32)::bytea, repeat('h', 32)::bytea);
+            insert into herder.snapshot (shard, seq, body) values (7, 2, 'state at 2');
+            insert into herder.unit values (7, 1, 'service', 'orders', 'orders', 'available', 4, 1000, 0, '{"port": 1}');
+            insert into herder.unit values (7, 2, 'member', 'member-2', '', 'retired', 1, 1000, 5, '{}')
+        """)
+    store = PostgresStore(**database)
+    await store.migrate()
+    assert await store.units() == [
+        unit(1, kind="service", name="orders", version=4, data={"port": 1}),
+        unit(2, name="member-2", service="", state="retired", deadline_ms=5, data={}),
+    ]
+    assert await store.latest_snapshot(SHARD) == (2, b"state at 2")
+    mark = await store.watermark(SHARD)
+    assert (mark.seq, mark.history_seq, mark.epoch) == (3, 3, 2)
+    await store.close()
