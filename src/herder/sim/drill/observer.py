@@ -62,7 +62,7 @@ class Ended:
 class Observer:
     """One day's. It reads the log's word from commits and the truth from the simulated world, and changes neither.
 
-    A machine costs it seven bytes (and four more once an archive of the fleet stalls), a move a microsecond or two.
+    A machine costs it seven bytes (and four more once an archive of the fleet stalls), a single move about a microsecond.
     """
 
     def __init__(self, drill: Drill, world: FleetWorld, on_progress: OnProgress) -> None:
@@ -88,13 +88,12 @@ class Observer:
         self.well_ms: int | None = None
         self._well_at: int | None = None
         self._settled = False
-        self._now_ms = scenario.start_ms
+        self._now_ms = self._began_ms = scenario.start_ms
         self._unasked: set[int] = set()  # failovers that were begun though their primary served
         self._plane: ControlPlane | None = None
         self._stop: Callable[[], None] | None = None
         self._versions: Ids = np.empty(0, np.uint32)
         self._made = 0
-        self._excused_at = -1
         self._began = self._shown = time.perf_counter()
         self._shown_moves = 0
         self._looks = {
@@ -118,6 +117,7 @@ class Observer:
         world = plane.shard.world
         self._now_ms = self._clock_ms()
         if first:
+            self._began_ms = self._now_ms
             self._versions = world.columns.version[: world.size].copy()
             self._made = int(np.count_nonzero(world.columns.kind[: world.size]))
             self._began = self._shown = time.perf_counter()
@@ -150,23 +150,23 @@ class Observer:
                 self.archives.span(span, world, now_ms)
         if len(committed.moved) != len(committed.decision.moves):
             self._rebase(world)  # an earlier attempt turned out to be in the log: its moves are told by nobody
-        self._watch_wellness(world)
+        self._watch_wellness()
 
     def _rebase(self, world: World) -> None:
         self.moves.rebase(world)
         self.wellness.rebase(world)
-        self.archives.rebase(world, self.drill.scenario.start_ms)
-        self._watch_wellness(world)
+        self.archives.rebase(world, self._began_ms)
+        self._watch_wellness()
 
     def _clock_ms(self) -> int:
         """The true time of the simulated world; a controller's own clock may jump."""
         return self.world.start_ms + round(self.world.now * 1000)
 
-    def _watch_wellness(self, world: World) -> None:
+    def _watch_wellness(self) -> None:
         """The moment at which the last one came well: exact, since each commit is looked at."""
         if self.well_ms is not None:
             return
-        if not self.wellness.well(world):
+        if self.wellness.ill:
             self._well_at = None
         elif self._well_at is None:
             self._well_at = self._now_ms
@@ -233,6 +233,8 @@ class Observer:
         self._now_ms = self._clock_ms()
         active = self.world.active
         plane = active.plane if active is not None else None
+        if plane is not None and plane is not self._plane:
+            self.begin(plane)  # another controller has the shard, or the same one began anew
         if plane is not None:
             self.limits.look(plane.effects, self.world.now, tick_s)
             self.limits.look_at_recovery(plane.shard.world, plane.parts.drain_per_s, tick_s)
@@ -240,7 +242,7 @@ class Observer:
         if not self._settled and self._now_ms >= settled_from(self.drill.scenario, self.reboots):
             self._settled = True
             self._excuse()
-            self._watch_wellness(self._committed)
+            self._watch_wellness()
         if time.perf_counter() - self._shown >= PROGRESS_EVERY_S:
             self._show()
 
@@ -253,7 +255,7 @@ class Observer:
         world, now_ms = self._committed, self._clock_ms()
         if self._settled and self.well_ms is None:
             self._excuse()
-            self._watch_wellness(world)
+            self._watch_wellness()
         total, done = recovered(world)
         wal_bytes_per_s = self.drill.scenario.fleet.archive.wal_bytes_per_s
         sample = Sample(
@@ -264,15 +266,18 @@ class Observer:
 
     def _excuse(self) -> None:
         """Services that only a restore brings back, and their archives: they do not keep a fleet from being well."""
-        world = self._committed
+        world, wellness = self._committed, self.wellness
         services = truth.without_data(self.world, world)
-        if self.wellness.ill - 2 * len(services) <= FEW:
-            ill = world.ids_in("service", "uncertain", "unavailable", "restart")
-            others = ill[~np.isin(ill, services)]
-            more = [ident for ident in others.tolist() if truth.has_no_copy(self.world, world.get(ident))]
-            services = np.concatenate([services, np.array(more, np.uint32)])
-        archives = world.fact(services, "archive", 0, np.uint32)
-        self.wellness.excused = np.concatenate([services, archives[archives > 0]])
+        self._excuse_those(services)
+        if 0 < wellness.ill <= FEW:
+            ill = wellness.not_excused(world.ids_in("service", "uncertain", "unavailable", "restart"))
+            more = [ident for ident in ill.tolist() if truth.has_no_copy(self.world, world.get(ident))]
+            if more:
+                self._excuse_those(np.concatenate([services, np.array(more, np.uint32)]))
+
+    def _excuse_those(self, services: Ids) -> None:
+        archives = self._committed.fact(services, "archive", 0, np.uint32)
+        self.wellness.excuse(self._committed, np.concatenate([services, archives[archives > 0]]))
 
     def _backlog(self, world: World) -> dict[str, int]:
         """What waits, by a name for people."""

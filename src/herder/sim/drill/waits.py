@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from herder.engine.effects import EffectRunner
 from herder.engine.record import Move, Span
-from herder.engine.world import Ids, World
+from herder.engine.world import World
 from herder.governor.gate import Reason
 from herder.governor.pace import forecast
 from herder.machines.registry import BY_KIND
@@ -39,7 +39,7 @@ class Archives:
         self._start_ms = 0
 
     def rebase(self, world: World, start_ms: int) -> None:
-        """Those that wait by the columns; one that was known to wait before keeps its moment."""
+        """Those that wait by the columns; one that was known to wait before keeps its moment. start_ms: no later than now."""
         self._start_ms = start_ms
         ill = world.ids_in("archive", *ILL["archive"])
         if not len(ill) and not len(self._since_s):
@@ -57,30 +57,47 @@ class Archives:
 
     def single(self, move: Move, world: World, now_ms: int) -> None:
         """One archive moved by itself."""
-        self._step(move.source, move.target, np.array([move.machine], np.uint32), world, now_ms)
+        if _ILL[move.source] == _ILL[move.target]:
+            return
+        now_s = self._room_at(world, now_ms)
+        if _ILL[move.target]:
+            self._since_s[move.machine] = now_s
+            self._began(1, now_s)
+        else:
+            since = int(self._since_s[move.machine])
+            self._since_s[move.machine] = 0
+            self._ended(1, since, now_s - since, now_ms)
 
     def span(self, span: Span, world: World, now_ms: int) -> None:
         """Many moved alike."""
-        self._step(span.source, span.target, span.machines, world, now_ms)
-
-    def _step(self, source: int, target: int, ids: Ids, world: World, now_ms: int) -> None:
-        if _ILL[source] == _ILL[target]:
+        if _ILL[span.source] == _ILL[span.target]:
             return
-        now_s = (now_ms - self._start_ms) // 1000 + 1
-        self._room(world.size)
-        if _ILL[target]:
+        ids, now_s = span.machines, self._room_at(world, now_ms)
+        if _ILL[span.target]:
             self._since_s[ids] = now_s
-            self.waiting += len(ids)
-            self._sum_s += now_s * len(ids)
-            self.begun += len(ids)
-            self.drained_ms = None
-            return
-        since = self._since_s[ids]
-        self.longest_s = max(self.longest_s, now_s - int(since.min()))
-        self._since_s[ids] = 0
-        self.waiting -= len(ids)
-        self._sum_s -= int(since.sum(dtype=np.int64))
-        self.ended += len(ids)
+            self._began(len(ids), now_s)
+        else:
+            since = self._since_s[ids]
+            self._since_s[ids] = 0
+            self._ended(len(ids), int(since.sum(dtype=np.int64)), now_s - int(since.min()), now_ms)
+
+    def _room_at(self, world: World, now_ms: int) -> int:
+        """Room for all machines; returns the second of the day, from 1."""
+        if world.size > len(self._since_s):
+            self._room(world.size)
+        return (now_ms - self._start_ms) // 1000 + 1
+
+    def _began(self, count: int, now_s: int) -> None:
+        self.waiting += count
+        self._sum_s += now_s * count
+        self.begun += count
+        self.drained_ms = None
+
+    def _ended(self, count: int, sum_s: int, longest_s: int, now_ms: int) -> None:
+        self.longest_s = max(self.longest_s, longest_s)
+        self.waiting -= count
+        self._sum_s -= sum_s
+        self.ended += count
         if not self.waiting:
             self.drained_ms = now_ms
 

@@ -33,15 +33,17 @@ def grown(column: NDArray[np.generic], size: int) -> NDArray[np.generic]:
 
 
 class Wellness:
-    """Two bytes a machine: its group, and whether it ever took no writes. labels: 'engine plan' by group, '' = none."""
+    """Three bytes a machine: its group, whether it ever took no writes, whether its illness is excused. labels: 'engine plan'
+    by group, '' = none. ill: services and archives that are not well and not excused.
+    """
 
     def __init__(self) -> None:
         self.labels: list[str] = [""]
         self.unavailable: list[int] = [0]
         self.ill = 0
-        self.excused: Ids = np.empty(0, np.uint32)
         self._group: NDArray[np.uint8] = np.zeros(0, np.uint8)
         self._ever: Flags = np.zeros(0, bool)
+        self._excused: Flags = np.zeros(0, bool)
 
     @property
     def by_plan(self) -> dict[str, int]:
@@ -68,11 +70,26 @@ class Wellness:
         down = world.ids_in("service", *NO_WRITES)
         self._ever[down] = True
         self.unavailable = np.bincount(self._group[down], minlength=len(self.labels)).tolist()
-        self.ill = sum(world.count(kind, *states) for kind, states in ILL.items())
+        self._count_ill(world)
+
+    def excuse(self, world: World, machines: Ids) -> None:
+        """From now on these services and archives, and no others, may be ill: nothing that herder could do would help."""
+        self._room(world.size)
+        self._excused[:] = False
+        self._excused[machines] = True
+        self._count_ill(world)
+
+    def _count_ill(self, world: World) -> None:
+        self.ill = sum(len(self.not_excused(world.ids_in(kind, *states))) for kind, states in ILL.items())
+
+    def not_excused(self, machines: Ids) -> Ids:
+        """Those of them that have no excuse."""
+        return machines[~self._excused[machines]]
 
     def _room(self, size: int) -> None:
         self._group = grown(self._group, size).view(np.uint8)
         self._ever = grown(self._ever, size).view(np.bool_)
+        self._excused = grown(self._excused, size).view(np.bool_)
 
     def _code(self, facts: dict[str, object]) -> int:
         label = f"{facts.get('engine', '')} {facts.get('plan', '')}".strip()
@@ -96,14 +113,19 @@ class Wellness:
     def single(self, move: Move) -> None:
         """One service or archive moved: is it one more that is ill, or one less?"""
         ill = _ILL[move.kind]
-        self.ill += ill[move.target] - ill[move.source]
+        was, now = ill[move.source], ill[move.target]
+        if was is not now:
+            self._room(move.machine + 1)
+            if not self._excused[move.machine]:
+                self.ill += now - was
 
     def span(self, span: Span, world: World) -> None:
         """Many of them moved alike."""
         ill = _ILL.get(span.kind)
         if ill is None or span.source == span.target:
             return
-        self.ill += (ill[span.target] - ill[span.source]) * span.count
+        self._room(world.size)
+        self.ill += (ill[span.target] - ill[span.source]) * len(self.not_excused(span.machines))
         if span.kind != _SERVICE.code:
             return
         if not span.source:
@@ -115,18 +137,3 @@ class Wellness:
                 self.unavailable[group] += count if now else -count
             if now:
                 self._ever[span.machines] = True
-
-    def well(self, world: World) -> bool:
-        """Nobody is ill but those that are excused: nothing that herder could do would make them well."""
-        if self.ill > len(self.excused):
-            return False
-        return not self.ill or self.ill == int(np.count_nonzero(ill_among(world, self.excused)))
-
-
-def ill_among(world: World, machines: Ids) -> Flags:
-    """Which of these services and archives are ill, shape (n,)."""
-    kinds, states = world.columns.kind[machines], world.columns.state[machines]
-    found = np.zeros(len(machines), bool)
-    for code, ill in _ILL.items():
-        found |= (kinds == code) & np.array(ill)[np.minimum(states, len(ill) - 1)]
-    return found
