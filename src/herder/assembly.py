@@ -11,8 +11,10 @@ from typing import Any
 from herder.engine.buckets import Buckets, Rate
 from herder.engine.effects import EffectRunner, check_handlers
 from herder.engine.loop import Loop
+from herder.engine.retention import Retention
 from herder.engine.shard import Shard
 from herder.fleet import exercise
+from herder.fleet.archiving import Archiving
 from herder.fleet.control import Control
 from herder.fleet.dependencies import Dependencies
 from herder.fleet.exercises import Exercises
@@ -79,6 +81,7 @@ class Parts:
     recovery_at_once: int = AT_ONCE
     exercise_plans: str = ""
     exercises_at_once: int = 1
+    log_retention_days: float = 30.0
 
 
 class ControlPlane:
@@ -91,8 +94,9 @@ class ControlPlane:
         self.board = Board(parts.pulse_interval_s, Limits(parts.silence_floor_s, parts.silence_ceiling_s))
         self.loop = Loop(self.shard, parts.clock, Catalogue(parts.failovers_per_hour).review)
         self.watch = Watch(
-            lambda: self.shard.world, self.board, parts.wire, parts.clock, self.loop.submit, self.loop.freeze
-        )
+            lambda: self.shard.world, self.board, parts.wire, parts.clock, self.loop.submit, self.loop.freeze,
+            on_archiving=Archiving(lambda: self.shard.world, self.loop.submit),
+        )  # fmt: skip
         self.storm = Storm(
             lambda: self.shard.world, parts.clock, self.loop.submit,
             self._signs,
@@ -114,6 +118,7 @@ class ControlPlane:
         self.loop.effects = self.effects
         self.dependencies = Dependencies(self.hands, self.loop.propose)
         self.recovery = Recovery(self.hands, parts.recovery_at_once)
+        self.retention = Retention(parts.store, 0, parts.clock, parts.log_retention_days)
         self._sure_until = 0.0
         self.leases = Leases(self.hands, self.loop.propose)
         self.exercises = Exercises(
@@ -145,6 +150,7 @@ class ControlPlane:
                 group.create_task(self.storm.run(), name="storm")
                 group.create_task(self.dependencies.run(), name="dependencies")
                 group.create_task(self.recovery.run(), name="recovery")
+                group.create_task(self.retention.run(), name="retention")
                 group.create_task(self._renew(), name="lease")
         finally:
             await self.effects.close()

@@ -2,37 +2,64 @@
 
 from __future__ import annotations
 
+from heapq import heappop, heappush
+
 RANKS = 4
-"""Priorities told apart: one deque each, so that a premium service is looked at before a million others."""
+"""Priorities told apart, so that a premium service is looked at before a million others."""
+
+FIRST_MS = 50
+GROWTH = 1.3
+LAST_MS = 30_000
+"""Looks at one service, to which nothing happens meanwhile: at once, then farther and farther apart. What waits for its own
+time (a retry) is found a third too late at the most; what waits for others (a dependency) is roused when they change.
+"""
 
 
 class Attention:
-    """Rings of services by priority. `some` takes from the front and puts to the back, so that each has its turn."""
+    """Services with the time of their next look, by priority."""
 
     def __init__(self) -> None:
-        self._rings: list[dict[int, None]] = [{} for _ in range(RANKS)]
+        self._heaps: list[list[tuple[int, int]]] = [
+            [] for _ in range(RANKS)
+        ]  # (due ms, service); stale ones are skipped
+        self._waits: dict[int, tuple[int, int, float]] = {}  # service -> priority, due ms, pause ms
 
     def __len__(self) -> int:
-        return sum(len(ring) for ring in self._rings)
+        return len(self._waits)
 
     def __contains__(self, service: int) -> bool:
-        return any(service in ring for ring in self._rings)
+        return service in self._waits
 
     def call(self, service: int, priority: int) -> None:
-        """Something of it moved: look at it until it is at rest."""
-        self._rings[min(priority, RANKS - 1)].setdefault(service)
+        """Something of it moved: look at it at once, and until it is at rest."""
+        rank = min(priority, RANKS - 1)
+        known = self._waits.get(service)
+        self._waits[service] = (rank, 0, FIRST_MS)
+        if known is None or known[:2] != (rank, 0):
+            heappush(self._heaps[rank], (0, service))
 
     def dismiss(self, service: int) -> None:
         """It is at rest; the next move of it calls again."""
-        for ring in self._rings:
-            ring.pop(service, None)
+        self._waits.pop(service, None)
 
-    def some(self, limit: int) -> list[int]:
-        """Up to `limit` services, those of the best priority first."""
+    def rouse(self) -> None:
+        """Something that many may wait for has changed: look at all of them again."""
+        for service, (rank, due_ms, _) in self._waits.items():
+            self._waits[service] = (rank, 0, FIRST_MS)
+            if due_ms:
+                heappush(self._heaps[rank], (0, service))
+
+    def some(self, now_ms: int, limit: int) -> list[int]:
+        """Up to `limit` services that are due, those of the best priority first; each has its next look later."""
         found: list[int] = []
-        for ring in self._rings:
-            taken = [service for service, _ in zip(ring, range(limit - len(found)), strict=False)]
-            for service in taken:
-                ring[service] = ring.pop(service)
-            found.extend(taken)
+        for rank, heap in enumerate(self._heaps):
+            while heap and heap[0][0] <= now_ms and len(found) < limit:
+                due_ms, service = heappop(heap)
+                known = self._waits.get(service)
+                if known is None or known[:2] != (rank, due_ms):
+                    continue
+                again_ms = now_ms + round(known[2])
+                self._waits[service] = (rank, again_ms, min(known[2] * GROWTH, LAST_MS))
+                heappush(heap, (again_ms, service))
+                found.append(service)
         return found

@@ -59,12 +59,16 @@ class Draft:
         self.at_rest: list[int] = []
         self.moved = False
         self._touched: dict[int, None] = {}
+        self._new: dict[int, dict[int, None]] = {}  # playbooks and pages of this batch, by whom they are about
 
     def touch(self, machine: Machine) -> None:
         """It has moved: its service is to be reviewed."""
         self.moved = True
         if machine.service:
             self._touched.setdefault(machine.service)
+        if not machine.table.unit and self.world.find(machine.id) is None:
+            about = int(machine.data["subject"]) if machine.kind == "page" else machine.service
+            self._new.setdefault(about, {})[machine.id] = None
 
     def take_touched(self) -> list[Machine]:
         """Services of what moved since this was asked last."""
@@ -109,18 +113,17 @@ class Draft:
 
     def playbooks_of(self, service: int) -> list[Machine]:
         """Live playbooks that would work for a service."""
-        return [found for found in self._over(self.world.playbooks_of(service)) if _works_for(found, service)]
+        return [found for found in self._over(self.world.playbooks_of(service), service) if _works_for(found, service)]
 
     def open_pages(self, subject: int) -> list[Machine]:
         """Pages about a subject that would be open."""
-        found = self._over(self.world.open_pages(subject))
-        return [page for page in found if page.kind == "page" and page.state == "open" and page.data["subject"] == subject]
+        found = self._over(self.world.open_pages(subject), subject)
+        return [page for page in found if page.kind == "page" and page.state == "open"]
 
-    def _over(self, known: list[Machine]) -> list[Machine]:
-        """What the world knows, as it would be, and all that this batch changes besides."""
-        seen = {machine.id for machine in known}
-        others = (machine for ident, machine in self.changed.items() if ident not in seen)
-        return [*(self.changed.get(machine.id, machine) for machine in known), *others]
+    def _over(self, known: list[Machine], about: int) -> list[Machine]:
+        """What the world knows, as it would be, and what this batch makes besides."""
+        made = (self.changed[ident] for ident in self._new.get(about, ()))
+        return [*(self.changed.get(machine.id, machine) for machine in known), *made]
 
 
 def _works_for(machine: Machine, service: int) -> bool:

@@ -9,6 +9,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,6 +91,7 @@ class Follower:
         self._catching_up = False
         self._lost = False
         self._waiters: list[_Waiter] = []
+        self._rebuilding: asyncio.Task[int] | None = None
         self._wake = asyncio.Event()
         self._moved = asyncio.Event()
         self._turn = asyncio.Lock()  # one write at a time
@@ -319,6 +321,28 @@ class Follower:
         return np.flatnonzero(world.columns.kind[: world.size]).astype(np.uint32)
 
     # building anew
+
+    def begin_rebuild(self) -> None:
+        """`rebuild` as a task of its own; raises Conflict while one runs."""
+        if self._rebuilding is not None and not self._rebuilding.done():
+            raise Conflict("the projection is being rebuilt already", "wait for it to end")
+        self._rebuilding = asyncio.create_task(self.rebuild(), name="rebuild of the projection")
+
+    async def rebuilt(self) -> int | None:
+        """The number of units that the last rebuild wrote, once it has ended; None when there was none. Raises what it
+        raised.
+        """
+        return None if self._rebuilding is None else await asyncio.shield(self._rebuilding)
+
+    def facts(self) -> dict[str, Any]:
+        """What `/v1/projection` says."""
+        lag, task = self.lag(), self._rebuilding
+        ended = task is not None and task.done() and not task.cancelled() and task.exception() is None
+        return {
+            "seq": self._head[0] - lag.records, "lag_records": lag.records, "lag_s": round(lag.seconds, 3),
+            "lag_machines": lag.machines, "behind": self.behind, "rebuilding": task is not None and not task.done(),
+            "rebuilt": task.result() if task is not None and ended else None,
+        }  # fmt: skip
 
     async def rebuild(self) -> int:
         """Derive every row again while commits go on: units beside those that are read, put in their place at the end, and

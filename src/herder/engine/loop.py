@@ -90,7 +90,8 @@ class Loop:
     async def _round(self) -> None:
         """Wait for something to decide, then commit commands, then events and deadlines, then one part of a bulk."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), DEADLINE_TICK_S)
+            async with asyncio.timeout(DEADLINE_TICK_S):  # wait_for of 3.11 may swallow a cancellation
+                await self._wake.wait()
         self._wake.clear()
         await self._proposals_once()
         self._queue_deadlines()

@@ -168,20 +168,21 @@ class Shard:
         columns, notes = pack(decision.moves)
         stored = self._sealed(Body(FORMAT, "moves", "", columns, notes), now_ms)
         shadow, along = decision.after, self.follower.along()
-        history = history_rows(decision.moves, stored.seq, now_ms, shadow, self.world)
+        history = history_rows(decision.moves, stored.seq, now_ms, shadow, self.world) if along else ()
         batch = Batch(
             record=stored,
             claims=tuple(decision.claims),
             releases=tuple(decision.releases),
             units=unit_rows(shadow.values(), self.world, shadow) if along else (),
-            history=history if along else (),
+            history=history,
+            projected=along,
         )
         return _Attempt(stored, open_record(stored, self._last), batch)
 
     def _formed_of(self, body: Body, now_ms: int) -> _Attempt:
         """A record of spans; its projection always follows."""
         stored = self._sealed(body, now_ms)
-        return _Attempt(stored, as_record(stored, body), Batch(record=stored))
+        return _Attempt(stored, as_record(stored, body), Batch(record=stored, projected=False))
 
     def _sealed(self, body: Body, now_ms: int) -> StoredRecord:
         if self._last is None:
@@ -206,7 +207,7 @@ class Shard:
         self._span_moves += len(record.columns) - len(moved)
         self._last = attempt.stored
         self._attempts.clear()
-        self.follower.carried(record.seq, record.at_ms)
+        self.follower.follow(record, carried=attempt.batch.projected)
 
     async def _look_for_attempts(self, taken: _Taken) -> None:
         """An append whose end was never learnt may have been committed since."""
@@ -247,7 +248,7 @@ class Shard:
         if last is None:
             raise RuntimeError("the shard is not open")
         self._snapshot_seq, self._single_moves, self._span_moves = self.world.seq, 0, 0
-        await self.store.save_snapshot(self.number, last.seq, self.world.snapshot())
+        await self.store.save_snapshot(self.number, last.seq, self.world.snapshot(), record_hash=last.hash)
 
     async def rebuild_projection(self) -> int:
         """Throw the projection away and derive it again while commits go on; returns the number of units."""

@@ -223,6 +223,7 @@ class Watch:
         slots = slots[self._machines(slots) > 0]
         servers = self._machines(slots)
         running = world.columns.state[servers] == state_codes("server", "available")[0]
+        self._board.let_be(slots[~running])
         slots, servers = slots[running], servers[running]
         if len(servers):
             allowed = np.isin(servers, self.storm(servers, now))

@@ -7,6 +7,7 @@ has one slot however it is heard.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -93,6 +94,7 @@ class Board:
         self._named: dict[str, int] = {}  # slots of servers that have a name of their own
         self._names: dict[int, str] = {}
         self._agents: dict[int, _Agent] = {}
+        self._none_before = -math.inf  # nobody's deadline lies before it
         self._folder = Folder(
             self.of_servers, self.of_members, (self._server_at, self._member_at), limits, interval_s, self.refused
         )
@@ -156,6 +158,7 @@ class Board:
         patience_s = rhythm.patience_s(self.limits)
         s.heard_at[slots], s.interval_s[slots], s.deviation_s[slots] = now, rhythm.interval_s, rhythm.deviation_s
         s.deadline[slots] = now + patience_s
+        self._expects_by(now + patience_s)
         s.incarnation[slots], s.armed[slots] = incarnations, True
         s.life[slots] = s.seq[slots] = s.frames[slots] = s.via[slots] = s.known[slots] = 0
         self._folder.changed()
@@ -252,6 +255,7 @@ class Board:
         same = agent.life == pulse.life if agent.life else life == int(s.life[slot]) and int(s.frames[slot]) > 0
         if same and pulse.seq <= int(s.seq[slot]):
             return self._refuse("out_of_order")
+        self._expects_by(now + self.limits.floor_s)
         rhythm = self._rhythm(slot)
         if same:
             # an outage is not its rhythm: what was longer than its patience counts as just that
@@ -277,6 +281,7 @@ class Board:
 
     def fold_frame(self, data: bytes, now: float) -> Folded | None:
         """Take a relay's frame in, row by row; None when the bytes are no frame."""
+        self._expects_by(now + self.limits.floor_s)
         try:
             frame = decode(data)
         except FrameError as error:
@@ -288,6 +293,7 @@ class Board:
         """Several frames that came together, in their order: the same result as one after the other, at a third of the
         price where they are small. What came of them may stand together.
         """
+        self._expects_by(now + self.limits.floor_s)
         decoded: list[Rows | Bitmap] = []
         for data in frames:
             try:
@@ -308,17 +314,30 @@ class Board:
         deadline was only the floor has it set right here.
         """
         s = self.of_servers
+        if now <= self._none_before:
+            return np.empty(0, np.intp)
         slots = np.flatnonzero(s.deadline[: s.count] < now)
         if not len(slots):
+            # deadlines only move away while frames are folded, so until the nearest of now there is nothing to look for
+            self._none_before = float(s.deadline[: s.count].min(initial=math.inf))
             return slots
         exact = s.heard_at[slots] + patience_many(s.interval_s[slots], s.deviation_s[slots], self.limits)
         waits = exact >= now
         s.deadline[slots[waits]] = exact[waits]
         return slots[~waits]
 
+    def _expects_by(self, deadline: float) -> None:
+        """A deadline was set: the next scan may not be later."""
+        self._none_before = min(self._none_before, deadline)
+
     def look_again(self, slots: Slots, now: float) -> None:
         """These were found silent: `silent` gives them again after LOOK_AGAIN_S, unless they are heard."""
         self.of_servers.deadline[slots] = now + LOOK_AGAIN_S
+        self._expects_by(now + LOOK_AGAIN_S)
+
+    def let_be(self, slots: Slots) -> None:
+        """These are known to be silent: they are no news until they are heard."""
+        self.of_servers.deadline[slots] = math.inf
 
     def silent_for(self, server: str, now: float) -> float:
         """Seconds since its last frame (0 when it is not expected)."""

@@ -20,6 +20,7 @@ CATALOGUE = Catalogue(failovers_per_hour=1)
 
 def proposed(world: World, now_ms: int = NOW) -> list[Input]:
     """What a tick proposes."""
+    world.attention.rouse()
     return CATALOGUE.review(Draft(world, now_ms))
 
 

@@ -1,0 +1,264 @@
+"""A large fleet: rows of arrays that become hosts and engines when something happens to them, and rows again when they rest.
+
+What is at rest is told by relays, a bit a server. What is not has agents of its own, which speak as real ones do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from herder.engine.world import World as Committed
+from herder.ports.driver import SyncSet
+from herder.ports.provider import Launch
+from herder.sim import actions, hosts
+from herder.sim.agent import SimAgent
+from herder.sim.engine import FIRST_LSN, Data, Engine
+from herder.sim.host import Entry, Host
+from herder.sim.hosts import Hosts
+from herder.sim.relays import Relays
+from herder.sim.world import World
+
+Slots = NDArray[np.intp]
+PREFIX = "server-"
+
+
+class FleetHosts(Hosts):
+    """Hosts of a cohort's servers: slot i is the i-th server, found by the number in its name."""
+
+    ids: NDArray[np.uint32]
+
+    def slot_of(self, name: str) -> int | None:
+        """See Hosts."""
+        number = name.removeprefix(PREFIX)
+        if not number.isdigit():
+            return super().slot_of(name)
+        slot = int(np.searchsorted(self.ids, np.uint32(int(number))))
+        known = slot < len(self.ids) and int(self.ids[slot]) == int(number)
+        return slot if known else super().slot_of(name)
+
+    def find(self, name: str) -> Host | None:
+        """See Hosts."""
+        slot = self.slot_of(name)
+        return None if slot is None else self.touch(slot)
+
+    def touch(self, slot: int) -> Host:
+        """See Hosts."""
+        if slot < len(self.ids) and slot not in self._names:
+            self._names[slot] = f"{PREFIX}{self.ids[slot]}"
+        return super().touch(slot)
+
+
+class FleetWorld(World):
+    """A world whose servers were there before the day began. `settle_in` reads them from the committed log, once."""
+
+    relays: Relays
+
+    def __init__(self, seed: int, **rest: Any) -> None:
+        super().__init__(seed, **rest)
+        rows = FleetHosts(self._make_host)
+        rows.ids = np.empty(0, np.uint32)
+        self.hosts: FleetHosts = rows
+        self.service_of: NDArray[np.uint32] = np.empty(0, np.uint32)
+        self.member_of: NDArray[np.uint32] = np.empty(0, np.uint32)
+        self.primary: NDArray[np.bool_] = np.empty(0, bool)
+        self.off_at: NDArray[np.float64] = np.empty(0)
+        self.cut: NDArray[np.bool_] = np.empty(0, bool)
+        self.zone_codes: dict[str, int] = {}
+        self.awoken: dict[int, None] = {}  # services with agents of their own
+        self._own_agent: NDArray[np.bool_] = np.empty(0, bool)
+        self._known: dict[int, None] = {}  # services that have engines: now, or since they last rested
+        self._committed: Committed | None = None
+
+    @property
+    def committed(self) -> Committed:
+        """The world as the active controller has it."""
+        active = self.active
+        if active is not None and active.plane is not None:
+            self._committed = active.plane.shard.world
+        assert self._committed is not None
+        return self._committed
+
+    # --- at the beginning
+
+    def settle_in(self) -> None:
+        """Every server of the committed log runs, and has run."""
+        world, rows = self.committed, self.hosts
+        ids = world.ids("server")
+        zones = world.fact(ids, "zone", "", "U16")
+        names, codes = np.unique(zones, return_inverse=True)
+        self.zone_codes = {str(name): code for code, name in enumerate(names.tolist())}
+        rows.add_many(len(ids), codes.astype(np.uint16), (ids >> 10).astype(np.uint32))
+        rows.ids = ids
+        rows.power[: len(ids)], rows.agent[: len(ids)], rows.incarnation[: len(ids)] = hosts.RUNNING, True, 1
+        self.service_of = world.fact(ids, "service", 0, np.uint32)
+        self.member_of = world.fact(ids, "member", 0, np.uint32)
+        self.primary = world.fact(self.member_of, "role", "", "U7") == "primary"
+        self.off_at, self.cut = np.zeros(len(ids)), np.zeros(len(ids), bool)
+        self.relays = Relays(ids, self.member_of, self.primary)
+        self._own_agent = np.zeros(len(ids), bool)
+        self.relays.tell(np.arange(len(ids)), self._now_ms, self._send)
+
+    @property
+    def _now_ms(self) -> int:
+        return self.start_ms + round(self.now * 1000)
+
+    async def beat(self) -> None:
+        """Relays speak each interval, until cancelled."""
+        while True:
+            await asyncio.sleep(self.pulse_interval_s)
+            self.relays.beat(self._told_by_relay(), self._now_ms, self._send)
+
+    def _told_by_relay(self) -> NDArray[np.bool_]:
+        size, rows = len(self.hosts.ids), self.hosts
+        well = (rows.power[:size] == hosts.RUNNING) & (rows.frozen_until[:size] <= self.now)
+        told: NDArray[np.bool_] = well & ~self._own_agent & ~self.cut
+        return told
+
+    def _send(self, data: bytes) -> None:
+        for controller in self.controllers.values():
+            if self.network.between(self.relay_node, controller.name):
+                controller.wire.take_fleet(data)
+
+    relay_node = "relays"
+
+    # --- archives
+
+    def set_stalled(self, slots: Slots, stalled: bool) -> None:
+        """These hosts' members cannot archive (or can again), and say so with their next frame."""
+        self.relays.stalled[slots] = stalled
+        told = self._told_by_relay()[slots]
+        self.relays.tell(slots[told], self._now_ms, self._send)
+
+    def archive_again(self, services: NDArray[np.uint32]) -> None:
+        """These services' backlog is stored."""
+        slots = np.flatnonzero(self.primary & np.isin(self.service_of, services) & self.relays.stalled)
+        self.set_stalled(slots, stalled=False)
+
+    # --- rows become objects
+
+    def slots_of(self, service: int) -> list[int]:
+        """Host slots of a service's servers."""
+        servers = self.committed.get(service).data["servers"]
+        return [int(slot) for slot in np.searchsorted(self.hosts.ids, np.array(servers, np.uint32)).tolist()]
+
+    def awake_service(self, service: int) -> None:
+        """Its hosts have agents of their own from now on."""
+        if service in self.awoken:
+            return
+        self.awoken[service] = None
+        slots = self.slots_of(service)
+        if service not in self._known:
+            self._known[service] = None
+            self._found(service, slots)
+        for slot in slots:
+            host = self.hosts.touch(slot)
+            if host.alive and not self._own_agent[slot]:
+                self._start_agent(host)
+            self._own_agent[slot] = True
+        self.settle(self.committed.get(service).name)
+
+    def _start_agent(self, host: Host) -> None:
+        if host.agent is not None:
+            host.agent.rouse(self.draw.random() * self.pulse_interval_s)
+            return
+        host.agent = SimAgent(self, host, self.pulse_interval_s)
+        host.agent.begin(self.draw.random() * self.pulse_interval_s)
+
+    def rest_service(self, service: int) -> None:
+        """It is well: its relays speak for it again."""
+        if service not in self.awoken:
+            return
+        del self.awoken[service]
+        slots = [slot for slot in self.slots_of(service) if self.hosts.touch(slot).agent is not None]
+        cluster = self.cluster(self.committed.get(service).name)
+        leading = {engine.host for engine in cluster.engines.values() if not engine.standby}
+        for slot in slots:
+            host = self.hosts.touch(slot)
+            assert host.agent is not None
+            host.agent.rest()
+            self._own_agent[slot] = False
+            self.relays.primary[slot], self.relays.incarnation[slot] = host.name in leading, host.incarnation
+        self.relays.tell(np.array(sorted(slots), np.intp), self._now_ms, self._send)
+
+    def rest_those_at_rest(self, for_s: float = 60.0) -> None:
+        """All services that have been well for a while."""
+        world, before_ms = self.committed, self._now_ms - round(for_s * 1000)
+        for service in list(self.awoken):
+            machine = world.get(service)
+            members = [world.get(ident) for ident in machine.data["members"]]
+            servers = [world.get(ident) for ident in machine.data["servers"]]
+            calm = all(each.state == "available" and each.since_ms < before_ms for each in (machine, *members, *servers))
+            if calm and not world.playbooks_of(service):
+                self.rest_service(service)
+
+    def _found(self, service: int, slots: list[int]) -> None:
+        """Its engines as they were until the first of its hosts went off, and then what that did."""
+        world, machine = self.committed, self.committed.get(service)
+        off = [float(self.off_at[slot]) for slot in slots if self.hosts.power[slot] != hosts.RUNNING]
+        at = min(off, default=self.now)
+        cluster = self.cluster(machine.name)
+        cluster.at = at
+        plane = self.active.plane if self.active is not None else None
+        assert plane is not None
+        members = [world.get(ident) for ident in machine.data["members"]]
+        lead = members[0]
+        branch = cluster.new_branch(None, FIRST_LSN)
+        lsn = FIRST_LSN + int(cluster.bytes_per_s * at)
+        voters = tuple(world.get(ident).name for ident in machine.data["voters"])
+        for member, slot in zip(members, slots, strict=True):
+            host = self.hosts.touch(slot)
+            host.address = str(world.get(member.data["server"]).data["address"])
+            engine = Engine(member.name, host.name, Data.WHOLE, standby=member.id != lead.id, running=True, branch=branch)
+            engine.pid, engine.lsn, engine.streaming = cluster.new_pid(), lsn, engine.standby
+            engine.source = lead.name if engine.standby else ""
+            engine.sync = SyncSet(1, voters) if voters else SyncSet()
+            cluster.engines[member.name] = engine
+            host.disk.members[member.name] = Entry(int(machine.data["term"]), 0, plane.hands.spec(member))
+            self.addresses[str(member.data["address"])] = host.name
+        cluster.confirmed.confirm(branch, lsn)
+        for member, slot in zip(members, slots, strict=True):
+            if self.hosts.power[slot] != hosts.RUNNING:
+                actions.crash(cluster, member.name, float(self.off_at[slot]) or at, "its host went off")
+
+    def power_on(self, host: Host, launch: Launch | None = None) -> None:
+        """See World."""
+        super().power_on(host, launch)
+        if host.slot < len(self._own_agent):
+            self._own_agent[host.slot] = True
+
+    # --- bulk faults on rows
+
+    def switch_off(self, slots: Iterable[int]) -> None:
+        """These hosts are dead at once; those with agents of their own die as hosts do."""
+        now = self.now
+        for slot in slots:
+            if self._own_agent[slot] or slot in self.hosts.touched:
+                self.power_off(self.hosts.touch(slot), "its host went off")
+            else:
+                self.hosts.power[slot] = hosts.OFF
+                self.hosts.agent[slot] = False
+            self.off_at[slot] = now
+
+    def rows_off(self, slots: Slots) -> Slots:
+        """Those of them that are off."""
+        return slots[self.hosts.power[slots] == hosts.OFF]
+
+    def cut_rows(self, slots: Slots, *, cut: bool) -> None:
+        """The controller does not hear these hosts (or hears them again); they hear each other."""
+        self.cut[slots] = cut
+        act = self.network.cut if cut else self.network.heal
+        for slot in slots[self._own_agent[slots]].tolist():
+            for controller in self.controllers:
+                act(self.hosts.touch(slot).name, controller)
+                act(controller, self.hosts.touch(slot).name)
+
+    def awake_the_ill(self) -> None:
+        """Services that the log does not have as well speak for themselves: their standbys have something to say."""
+        world = self.committed
+        for service in world.ids_in("service", "uncertain", "unavailable", "restart", "upgrading").tolist():
+            self.awake_service(service)
