@@ -13,7 +13,7 @@ from herder.engine.record import open_record
 from herder.fleet.dependencies import declare
 from herder.machines.registry import BY_CODE
 from herder.sim import actions, hosts
-from herder.sim.clock import run
+from herder.sim.clock import pass_time, run
 from herder.sim.cohorts import cohorts, kinds
 from herder.sim.drill import losses, manual, reading
 from herder.sim.drill.observer import Ended, Observer
@@ -60,7 +60,7 @@ class Rig:
 
     async def listen(self):
         while True:
-            await asyncio.sleep(1)
+            await pass_time(1)
             self.world.awake_the_ill()
 
     @property
@@ -75,12 +75,12 @@ class Rig:
         return await self.plane.loop.propose(items)
 
     async def until_ms(self, at_ms):
-        await asyncio.sleep(max(0.0, (at_ms - self.world.start_ms) / 1000 - self.world.now))
+        await pass_time(max(0.0, (at_ms - self.world.start_ms) / 1000 - self.world.now))
 
     async def until(self, ready, within_s=300):
         async with asyncio.timeout(within_s):
-            while not ready():  # noqa: ASYNC110  virtual time
-                await asyncio.sleep(0.1)
+            while not ready():
+                await pass_time(0.1)
 
     def of_plan(self, plan, engine="postgres"):
         """A service of that plan, with agents of its own."""
@@ -134,12 +134,12 @@ async def whole_log(rig):
 
 async def a_dead_engine(rig):
     service = rig.of_plan("premium")
-    await asyncio.sleep(2)
+    await pass_time(2)
     primary = rig.committed.get(service.data["primary"])
     rig.world.crash_engine(service.name, primary.name)
     await rig.until(lambda: rig.committed.get(service.id).state != "available")
     await rig.until(lambda: rig.committed.get(service.id).state == "available")
-    await asyncio.sleep(40)
+    await pass_time(40)
 
 
 def test_a_day_on_which_nothing_happens_is_well_from_its_first_moment():
@@ -183,11 +183,11 @@ def test_a_service_that_takes_no_writes_is_found_under_its_engine_and_plan():
 
     async def watched(rig):
         service = rig.of_plan("premium")
-        await asyncio.sleep(2)
+        await pass_time(2)
         rig.world.power_off(rig.host(service), "a test")
         async with asyncio.timeout(60):
             while not most["postgres premium"]:
-                await asyncio.sleep(0.05)
+                await pass_time(0.05)
                 most.update({k: v for k, v in rig.observer.wellness.by_plan.items() if v > most[k]})
         await rig.until(lambda: rig.committed.get(service.id).state == "available")
 
@@ -207,7 +207,7 @@ def test_a_service_that_takes_no_writes_is_found_under_its_engine_and_plan():
 def test_a_failover_that_was_needed_is_no_wrong_promotion_and_loses_nothing():
     async def a_dead_host(rig):
         service = rig.of_plan("premium")
-        await asyncio.sleep(2)
+        await pass_time(2)
         rig.world.power_off(rig.host(service), "a test")
         await rig.until(lambda: rig.observer.moves.counts().get("failover.promoted"))
         await rig.until(lambda: rig.committed.get(service.id).state == "available")
@@ -227,7 +227,7 @@ def test_a_failover_that_was_needed_is_no_wrong_promotion_and_loses_nothing():
 def test_a_primary_that_serves_and_is_replaced_all_the_same_is_a_wrong_promotion():
     async def a_false_word(rig):
         service = rig.of_plan("premium")
-        await asyncio.sleep(5)
+        await pass_time(5)
         primary = rig.committed.get(service.data["primary"])
         assert losses.serves(rig.world, rig.committed, primary.id)
         rig.plane.loop.submit(Input(primary.id, "silent", {}))
@@ -243,13 +243,13 @@ def test_a_bulk_of_archives_is_counted_waits_and_drains():
         archives = rig.committed.ids("archive").copy()
         half = archives[: len(archives) // 2]
         await rig.propose(lambda _: [Bulk("archive", "stalled", archives)])
-        await asyncio.sleep(60)
+        await pass_time(60)
         rig.waits = rig.observer.archives.bytes_waiting(rig.observer._clock_ms(), 2000.0)
         await rig.propose(lambda _: [Bulk("archive", "drained", half)])
-        await asyncio.sleep(30)
+        await pass_time(30)
         for archive in archives[len(half) :].tolist():
             await rig.propose(lambda _, archive=archive: [Input(archive, "drained")])
-        await asyncio.sleep(31)
+        await pass_time(31)
 
     rig, result = day(stalled)
     assert result.counts["archive.stalled"] == result.counts["archive.drained"] == SERVICES
@@ -275,14 +275,14 @@ def test_well_again_is_the_very_commit_at_which_the_last_one_came_well():
         await rig.propose(lambda _: [Bulk("archive", "stalled", archives)])
         await rig.until_ms(scenario.start_ms + 70_000)
         await rig.propose(lambda _: [Bulk("archive", "drained", archives[1:])])
-        await asyncio.sleep(7.25)
+        await pass_time(7.25)
         await rig.propose(lambda _: [Input(int(archives[0]), "drained")])
         back.append(rig.observer._clock_ms())
-        await asyncio.sleep(30)
+        await pass_time(30)
         await rig.propose(
             lambda _: [Bulk("archive", "stalled", archives[:1])]
         )  # something always is: it is another story
-        await asyncio.sleep(30)
+        await pass_time(30)
 
     _, result = day(stalled, scenario)
     assert abs(result.well_ms - back[0]) <= 5
@@ -296,7 +296,7 @@ def test_what_only_a_restore_brings_back_keeps_nobody_from_being_well():
     async def disks_die(rig):
         service = rig.of_plan("dev")
         other = next(s for s in rig.committed.of_kind("service") if s.data["plan"] == "dev" and s.id != service.id)
-        await asyncio.sleep(1)
+        await pass_time(1)
         host = rig.host(service)
         for engine in rig.world.cluster(service.name).engines.values():
             actions.crash(rig.world.cluster(service.name), engine.member, rig.world.now, "its disk is gone")
@@ -307,7 +307,7 @@ def test_what_only_a_restore_brings_back_keeps_nobody_from_being_well():
         rig.world.hosts.agent[slot] = False
         assert losses.without_data(rig.world, rig.committed).tolist() == [other.id]
         await rig.until(lambda: rig.committed.get(service.id).state == "unavailable")
-        await asyncio.sleep(120)
+        await pass_time(120)
 
     _, result = day(disks_die, scenario)
     assert result.without_data == 2
@@ -319,7 +319,7 @@ def test_a_service_that_nobody_heals_is_not_well_though_a_page_says_for_how_long
     async def main():
         rig = await Rig().open()
         service = rig.of_plan("dev")
-        await asyncio.sleep(2)
+        await pass_time(2)
         rig.world.mood.down = True
         rig.world.power_off(rig.host(service), "a test")
         await rig.until(
@@ -345,7 +345,7 @@ def test_pages_are_told_with_their_reason_and_how_many_they_speak_for():
         await rig.propose(lambda _: [Input(service.id, "blocked")])
         await rig.propose(lambda _: [Input(service.id, "blocked")])
         rig.name = service.name
-        await asyncio.sleep(1)
+        await pass_time(1)
 
     rig, result = day(paged)
     page = next(page for page in result.pages if page.reason == "failover_blocked")
@@ -377,7 +377,7 @@ def test_remedies_that_wait_for_a_dependency_are_told_with_how_long_and_when_the
         facts = {"parked": 2, "parked_by": store.id, "parked_kind": "rebuild", "parked_ms": rig.observer._clock_ms()}
         await rig.propose(lambda _: [Input(service.id, "parked", facts)])
         assert rig.observer.remedies.waiting == 1
-        await asyncio.sleep(60)
+        await pass_time(60)
         if rig.observer.remedies.waiting:
             await rig.propose(lambda _: [Input(service.id, "unparked", {"parked": 0, "parked_by": 0})])
         rig.freed_ms = rig.observer._clock_ms()
@@ -426,7 +426,7 @@ def test_a_controller_that_is_killed_and_started_again_is_watched_on():
         await rig.restarted()
         assert rig.plane is not first
         rig.observer.begin(rig.plane)
-        await asyncio.sleep(20)
+        await pass_time(20)
         await a_dead_engine(rig)
 
     rig, result = day(killed)
