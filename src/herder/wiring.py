@@ -192,7 +192,7 @@ async def _connect_to_theirs(wire: NatsWire, directory: Path, keys: str) -> None
 
 _TUNED = (
     "pulse_interval_s", "silence_floor_s", "silence_ceiling_s", "probe_timeout_s", "failovers_per_hour", "lease_s",
-    "on_isolation", "exercise_plans", "exercises_at_once",
+    "on_isolation", "exercise_plans", "exercises_at_once", "log_retention_days",
 )  # fmt: skip
 
 

@@ -71,6 +71,12 @@ class Control(Protocol):
     async def release_scope(self, scope: str) -> Facts:
         """Remedies may begin there again. Returns what `storm` returns."""
 
+    async def projection(self, *, ended: bool = False) -> Facts:
+        """How far the rows that people query are behind. ended: once no rebuild runs."""
+
+    async def rebuild_projection(self) -> Facts:
+        """Begin to derive them anew. Returns what `projection` returns. Raises Conflict while it is under way."""
+
     async def dependencies(self) -> list[Facts]:
         """What the fleet depends on."""
 

@@ -21,6 +21,7 @@ from herder.cli import (
     history,
     pages,
     playbooks,
+    projection,
     recovery,
     say,
     servers,
@@ -78,6 +79,7 @@ for _name, _command, _heading, _short in (
     ("playbooks", playbooks.playbooks, _NIGHT, "How often each remedy ran, and how it ended"),
     ("demo", demo.demo, _LAB, "Break real databases and watch them heal"),
     ("drill", drill.drill, _LAB, "Run a region's bad day over a simulated fleet"),
+    ("rebuild-projection", projection.rebuild_projection, _PLANE, "Derive the rows of SQL from the log again"),
     ("verify", verify.verify, _LAB, "Prove the safety rules over the tables"),
 ):
     app.command(_name, rich_help_panel=_heading, short_help=_short)(_command)

@@ -363,7 +363,8 @@ class Follower:
                 await self._write_fresh(np.flatnonzero(self._fresh))
                 await self._store.finish_rebuild(self._shard, epoch, seq, at_ms)
                 self._mark = max(self._mark, seq)
-                if self._fresh.any():  # committed since: those rows are of the old generation
+                self._dirty, self._urgent = self._fresh, {}  # whatever moved before is in the new rows
+                if self._fresh.any():
                     self._note(*self._head, np.flatnonzero(self._fresh).astype(np.uint32), [])
         finally:
             self._fresh = None

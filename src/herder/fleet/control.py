@@ -196,6 +196,17 @@ class Control:
         await self.loop.propose(lambda world: recovery_views.give_order(world, incident, order, actor))
         return await self.recovery()
 
+    async def projection(self, *, ended: bool = False) -> dict[str, Any]:
+        """How far the rows that people query are behind the log."""
+        if ended:
+            await self.loop.shard.follower.rebuilt()
+        return self.loop.shard.follower.facts()
+
+    async def rebuild_projection(self) -> dict[str, Any]:
+        """Begin to derive them anew."""
+        self.loop.shard.follower.begin_rebuild()
+        return await self.projection()
+
     async def dependencies(self) -> list[dict[str, Any]]:
         """What the fleet depends on."""
         return recovery_views.dependencies_view(self.loop.world)

@@ -38,6 +38,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("on_isolation", "str", "serve", "serve | stop: what an isolated standard primary does when its lease runs out; serve forbids unfenced promotion."),
     Setting("exercise_plans", "str", "", "Plans whose services are exercised without being told, like premium,standard; empty: only who has it on."),
     Setting("exercises_at_once", "int", "1", "Exercises under way in the fleet at most, and one a zone: a real fault meanwhile finds the rest calm."),
+    Setting("log_retention_days", "float", "30", "Days that records and told moves are kept; 0: for good. What a start needs is never dropped."),
     Setting("postgres_bin", "str", "", "Directory of PostgreSQL programs; empty: system packages, then the wheel."),
     Setting("valkey_bin", "str", "", "Path of valkey-server; empty: PATH, then the wheel."),
     Setting("nats_bin", "str", "", "Path of nats-server; empty: PATH, then the wheel."),

@@ -62,6 +62,7 @@ STORM_INCIDENT = {
     "evidence": {"silent": 3000, "asked": 6, "down": 6},
 }  # fmt: skip
 
+PROJECTION = {"seq": 41, "lag_records": 2, "lag_s": 0.25, "lag_machines": 7, "behind": False, "rebuilding": False, "rebuilt": 12}
 STORM = {
     "verdict": "calm", "why": "nothing fell", "us": "", "window_s": 10.0, "least": 5, "share": 0.05, "base": 0.0001,
     "scopes": [{"scope": "fleet", "servers": 9000, "ill": 3000, "fell": 0}], "incidents": [STORM_INCIDENT], "freezes": [],
@@ -209,6 +210,14 @@ class StandIn:
             raise NotFound(f"{scope} is not frozen by hand or by its budget", "see what is: herder storm")
         del self.frozen[scope]
         return await self.storm()
+
+    async def projection(self, *, ended: bool = False) -> dict[str, Any]:
+        self.asked.append(("projection", ended))
+        return PROJECTION
+
+    async def rebuild_projection(self) -> dict[str, Any]:
+        self.asked.append(("rebuild_projection",))
+        return PROJECTION | {"rebuilding": True, "rebuilt": None}
 
     async def dependencies(self) -> list[dict[str, Any]]:
         return [STORE]

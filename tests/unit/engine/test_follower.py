@@ -275,6 +275,19 @@ async def test_two_rebuilds_at_once_are_refused(store, clock):
     assert await shard.follower.rebuild() == 12
 
 
+async def test_a_rebuild_in_the_background_says_when_it_has_ended(store, clock):
+    shard = await following(store, clock)
+    await fleet(shard)
+    assert await shard.follower.rebuilt() is None
+    shard.follower.begin_rebuild()
+    assert shard.follower.facts()["rebuilding"]
+    with pytest.raises(Conflict):
+        shard.follower.begin_rebuild()
+    assert await shard.follower.rebuilt() == 12
+    facts = shard.follower.facts()
+    assert (facts["rebuilding"], facts["rebuilt"], facts["lag_machines"]) == (False, 12, 0)
+
+
 async def test_a_rebuild_that_died_is_begun_again(store, clock):
     shard = await following(store, clock)
     await fleet(shard)
