@@ -50,6 +50,7 @@ class Rig:
         zones = [(zone.name, zone.share) for zone in fleet.zones]
         for cohort in cohorts(kinds(mix, zones, SERVICES), store.id):
             await self.propose(lambda _, cohort=cohort: [cohort])
+        await pass_time(0.3)  # the board expects the servers before the first frame of their relays comes
         self.world.settle_in()
         self.tasks = [asyncio.create_task(self.world.beat()), asyncio.create_task(self.listen())]
         await self.until_ms(self.scenario.start_ms)
