@@ -1,4 +1,8 @@
-"""Benchmarks of failover and provisioning on real processes: `herder bench …`. Nothing in production imports this."""
+"""Benchmarks on real processes: `herder bench …`. Nothing in production imports this.
+
+Each is imported when it is run: the processes in which the engine is measured import this package too, and their memory
+and their start are to be a controller's.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +18,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from herder.bench import failover, provision, pulse, soak
 from herder.bench.metrics import Metric, as_object
 
 PROMISED = ("premium.",)
 """Plans that may neither lose nor double a write under any single fault."""
+
+
+NOT_A_TERMINAL = 200
+"""Columns of a table that goes into a file: a narrow one would cut the numbers off."""
 
 
 def main(
@@ -27,6 +34,8 @@ def main(
     """Run 'failover' or 'provision' and print the result; progress goes to stderr. directory: where the throw-away
     directories are made; '' = a temporary one. Returns the exit code: 1 when premium lost or doubled a write.
     """
+    from herder.bench import failover, provision  # noqa: PLC0415  see above
+
     progress = Console(stderr=True, highlight=False, soft_wrap=True)
 
     def say(line: str) -> None:
@@ -50,6 +59,8 @@ def main(
 
 def main_soak(minutes: float, seed: int, *, directory: str = "", as_json: bool = False) -> int:
     """Run the soak and print the result. Returns 1 when anybody was failed over for nothing."""
+    from herder.bench import soak  # noqa: PLC0415  see above
+
     progress = Console(stderr=True, highlight=False, soft_wrap=True)
     place = Path(directory).expanduser().absolute() if directory else None
     found = soak.measure(minutes, seed, place, lambda line: progress.print(line, markup=False))
@@ -63,21 +74,27 @@ def main_soak(minutes: float, seed: int, *, directory: str = "", as_json: bool =
 
 def main_engine(machines: int, *, directory: str = "", peer: bool = True, as_json: bool = False) -> int:
     """Run the engine's benchmark and print the result. Returns 0: a figure that misses its goal is shown, not failed."""
-    from herder.bench import engine  # noqa: PLC0415  numpy and the whole engine, which no other benchmark needs
+    from herder.bench import engine  # noqa: PLC0415  see above
 
     progress = Console(stderr=True, highlight=False, soft_wrap=True)
     place = Path(directory).expanduser().absolute() if directory else None
     if place is not None:
         place.mkdir(parents=True, exist_ok=True)
+    about = machine()
     found = engine.measure(machines, place, lambda line: progress.print(line, markup=False), with_peer=peer)
     shown = engine.metrics(found)
     if as_json:
-        json.dump(engine.as_object(machine(), found, shown), sys.stdout, ensure_ascii=False)
+        json.dump(engine.as_object(about, found, shown), sys.stdout, ensure_ascii=False)
         print()
     else:
-        Console().print(table(shown))
+        console = Console()
+        if not console.is_terminal:
+            console = Console(width=NOT_A_TERMINAL)
+        console.print(table(shown))
         for name in engine.missed(shown):
-            progress.print(f"{name} misses its goal", style="yellow")
+            progress.print(
+                f"{name} misses its goal, which is one for a million machines on two idle cores", style="yellow"
+            )
     return 0
 
 
@@ -85,6 +102,8 @@ def main_pulse(
     members: int, seconds: float, sizes: Sequence[int], *, directory: str = "", as_json: bool = False
 ) -> int:
     """Measure the pulse and print the result. Returns 0: its goals are numbers of one machine, not promises."""
+    from herder.bench import pulse  # noqa: PLC0415  see above
+
     progress = Console(stderr=True, highlight=False, soft_wrap=True)
     place = Path(directory).expanduser().absolute() if directory else None
     found = pulse.measure(members, seconds, sizes, place, lambda line: progress.print(line, markup=False))
@@ -105,6 +124,8 @@ def is_broken(measured: Metric) -> bool:
 
 def machine() -> dict[str, Any]:
     """What it was measured on. load: running processes a minute ago; a loaded machine measures its load."""
+    from herder.bench import failover  # noqa: PLC0415  see above
+
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return {
         "cores": os.cpu_count(), "memory_mb": pages >> 20, "kernel": platform.release(),

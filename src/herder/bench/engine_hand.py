@@ -24,6 +24,32 @@ _INSERT = "insert into hand (seq, body) values ($1, $2)"
 STATES, EVENTS = 9, 16
 
 
+class CommitByHand:
+    """One small row a commit: the limit of a single command's latency."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._number = 0
+
+    @classmethod
+    async def opened(cls, options: dict[str, Any]) -> CommitByHand:
+        """With a connection and a table of its own."""
+        connection = await asyncpg.connect(**options)
+        await connection.execute(_TABLE)
+        return cls(connection)
+
+    async def commit(self) -> float:
+        """Milliseconds of one commit of 200 bytes, about what a record of one move is."""
+        self._number -= 1
+        began = time.perf_counter()
+        await self._connection.execute(_INSERT, self._number, bytes(200))
+        return (time.perf_counter() - began) * 1000
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._connection.close()
+
+
 class ByHand:
     """A million machines as columns, and one table."""
 

@@ -14,7 +14,7 @@ from herder.model.errors import HerderError
 REQUIREMENTS = Path(herder.__file__).parents[2] / "requirements" / "bench.txt"
 INSTALL_S = 180.0
 MEASURE_S = 60.0
-SECONDS = 4.0
+SECONDS = 3.0
 """For each of the two ways; their figures settle within one."""
 
 HOW = "DBOS 3.4, five steps a workflow, the same PostgreSQL with fsync on"

@@ -14,7 +14,7 @@ import asyncpg
 import uvloop
 
 from herder.bench.engine_fleet import SERVICES, Fleet, opened
-from herder.bench.engine_hand import ByHand
+from herder.bench.engine_hand import ByHand, CommitByHand
 
 PAUSE_S = 0.008
 """Between two commands on an idle controller: nothing is under way when the next one comes."""
@@ -56,7 +56,7 @@ async def measure(given: dict[str, Any]) -> dict[str, Any]:
         found["bytes_per_machine_memory"] = fleet.bytes_in_memory() / fleet.shard.world.size
         del by_hand
         if given["samples"]:
-            found |= await _latencies(fleet, int(given["samples"]))
+            found |= await _latencies(fleet, int(given["samples"]), given["options"])
         found["rss_mb"], found["peak_rss_mb"] = rss_mb(), rss_mb("VmHWM")
         if given["cold"]:
             await _leave_tail(fleet)
@@ -71,12 +71,21 @@ async def _sizes(options: dict[str, Any]) -> dict[str, int]:
         await connection.close()
 
 
-async def _latencies(fleet: Fleet, samples: int) -> dict[str, list[float]]:
-    """Of single commands, in milliseconds: one at a time while idle, and in front of a round of everybody."""
+async def _latencies(fleet: Fleet, samples: int, options: dict[str, Any]) -> dict[str, list[float]]:
+    """Of single commands, in milliseconds: one at a time while idle (in turn with a commit by hand), and in front of a
+    round of everybody.
+    """
     idle: list[float] = []
-    for number in range(samples):
-        await asyncio.sleep(PAUSE_S)
-        idle.append(await fleet.command(number))
+    by_hand: list[float] = []
+    limit = await CommitByHand.opened(options)
+    try:
+        for number in range(samples):
+            await asyncio.sleep(PAUSE_S)
+            by_hand.append(await limit.commit())
+            await asyncio.sleep(PAUSE_S)
+            idle.append(await fleet.command(number))
+    finally:
+        await limit.close()
     flood: list[float] = []
     everybody = asyncio.create_task(fleet.step())
     number = samples
@@ -86,7 +95,7 @@ async def _latencies(fleet: Fleet, samples: int) -> dict[str, list[float]]:
         number += 1
     await everybody
     await fleet.projected()
-    return {"idle_ms": idle, "flood_ms": flood}
+    return {"idle_ms": idle, "idle_by_hand_ms": by_hand, "flood_ms": flood}
 
 
 async def _leave_tail(fleet: Fleet) -> None:

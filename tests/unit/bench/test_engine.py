@@ -31,7 +31,7 @@ PROMISED = {
 def run(machines: int, scale: float = 1.0) -> dict[str, Any]:
     return {
         "machines": machines, "step_s": [0.8 * scale, 0.9 * scale, 1.0 * scale], "by_hand_s": [0.5, 0.6, 0.6],
-        "projected_s": [10 * scale] * 3, "idle_ms": [float(n) for n in range(1, 201)], "flood_ms": [40.0],
+        "projected_s": [10 * scale] * 3, "idle_ms": [float(n) for n in range(1, 201)], "flood_ms": [40.0], "idle_by_hand_ms": [0.5, 0.9],
         "peak_rss_mb": 300.0, "bytes_per_machine_memory": 46.0, "bytes_per_move_log": 25.0, "store_bytes_per_machine": 260.0,
         "adopt_s": 1.0, "adopt_projected_s": 12.0,
     }  # fmt: skip
@@ -39,7 +39,7 @@ def run(machines: int, scale: float = 1.0) -> dict[str, Any]:
 
 def found(peer: Peer) -> engine.Found:
     cold = {"cold_start_s": 2.0, "imported_s": 0.7, "opened_s": 1.9, "peak_rss_mb": 200.0, "rss_mb": 150.0}
-    return engine.Found(run(1_000_000), run(500_000, 0.4), cold, peer)
+    return engine.Found(run(1_000_000), run(500_000, 0.4), [cold], peer)
 
 
 def test_every_promised_figure_is_there_with_the_limit_and_the_peer_beside_it():
