@@ -25,6 +25,7 @@ from herder.sim.world import World
 
 Slots = NDArray[np.intp]
 PREFIX = "server-"
+ILL = ("uncertain", "unavailable", "restart", "upgrading")
 
 
 class FleetHosts(Hosts):
@@ -89,10 +90,10 @@ class FleetWorld(World):
         """Every server of the committed log runs, and has run."""
         world, rows = self.committed, self.hosts
         ids = world.ids("server")
-        zones = world.fact(ids, "zone", "", "U16")
-        names, codes = np.unique(zones, return_inverse=True)
-        self.zone_codes = {str(name): code for code, name in enumerate(names.tolist())}
-        rows.add_many(len(ids), codes.astype(np.uint16), (ids >> 10).astype(np.uint32))
+        zones = world.fact(ids, "zone", "", object)
+        self.zone_codes = {zone: code for code, zone in enumerate(sorted(set(zones.tolist())))}
+        codes = np.fromiter(map(self.zone_codes.__getitem__, zones.tolist()), np.uint16, len(ids))
+        rows.add_many(len(ids), codes, (ids >> 10).astype(np.uint32))
         rows.ids = ids
         rows.power[: len(ids)], rows.agent[: len(ids)], rows.incarnation[: len(ids)] = hosts.RUNNING, True, 1
         self.service_of = world.fact(ids, "service", 0, np.uint32)
@@ -108,9 +109,13 @@ class FleetWorld(World):
         return self.start_ms + round(self.now * 1000)
 
     async def beat(self) -> None:
-        """Relays speak each interval, until cancelled."""
+        """Relays speak each interval, until cancelled. To a controller that is new they tell everything again."""
+        known = self.active
         while True:
             await asyncio.sleep(self.pulse_interval_s)
+            if self.active is not known and self.active is not None:
+                known = self.active
+                self.relays.tell(np.flatnonzero(self._told_by_relay()), self._now_ms, self._send)
             self.relays.beat(self._told_by_relay(), self._now_ms, self._send)
 
     def _told_by_relay(self) -> NDArray[np.bool_]:
@@ -224,6 +229,9 @@ class FleetWorld(World):
         for member, slot in zip(members, slots, strict=True):
             if self.hosts.power[slot] != hosts.RUNNING:
                 actions.crash(cluster, member.name, float(self.off_at[slot]) or at, "its host went off")
+            if self.hosts.power[slot] == hosts.GONE:
+                engine = cluster.engines[member.name]
+                engine.data, engine.branch = Data.NONE, None
 
     def power_on(self, host: Host, launch: Launch | None = None) -> None:
         """See World."""
@@ -231,16 +239,24 @@ class FleetWorld(World):
         if host.slot < len(self._own_agent):
             self._own_agent[host.slot] = True
 
+    def services_on(self, host: Host) -> list[str]:
+        """See World; a server of a fleet has members of one service."""
+        if host.slot < len(self.service_of):
+            name = self.committed.get(int(self.service_of[host.slot])).name
+            return [name] if name in self.clusters else []
+        return super().services_on(host)
+
     # --- bulk faults on rows
 
-    def switch_off(self, slots: Iterable[int]) -> None:
-        """These hosts are dead at once; those with agents of their own die as hosts do."""
+    def switch_off(self, slots: Iterable[int], *, for_good: bool = False) -> None:
+        """These hosts are dead at once; those with agents of their own die as hosts do. for_good: their disks with them."""
         now = self.now
         for slot in slots:
             if self._own_agent[slot] or slot in self.hosts.touched:
-                self.power_off(self.hosts.touch(slot), "its host went off")
+                host = self.hosts.touch(slot)
+                (self.remove(host) if for_good else self.power_off(host, "its host went off"))
             else:
-                self.hosts.power[slot] = hosts.OFF
+                self.hosts.power[slot] = hosts.GONE if for_good else hosts.OFF
                 self.hosts.agent[slot] = False
             self.off_at[slot] = now
 
@@ -260,5 +276,6 @@ class FleetWorld(World):
     def awake_the_ill(self) -> None:
         """Services that the log does not have as well speak for themselves: their standbys have something to say."""
         world = self.committed
-        for service in world.ids_in("service", "uncertain", "unavailable", "restart", "upgrading").tolist():
-            self.awake_service(service)
+        for service in world.attention:
+            if service not in self.awoken and world.get(service).state in ILL:
+                self.awake_service(service)

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from herder.model.errors import Unreachable
-from herder.ports.store import Batch, CommitUnknown, Store
+from herder.ports.store import Batch, Change, CommitUnknown, Store
 
 if TYPE_CHECKING:
     from herder.sim.controller import Controller
@@ -66,8 +66,11 @@ class PacedStore:
     else is waited for at once. make: makes the store inside its loop.
     """
 
-    def __init__(self, make: Callable[[], Awaitable[Store]], latency_s: float = 0.0006) -> None:
+    def __init__(
+        self, make: Callable[[], Awaitable[Store]], latency_s: float = 0.0006, rows_per_s: float = 2_000.0
+    ) -> None:
         self._latency_s = latency_s
+        self._rows_per_s = rows_per_s
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="paced store", daemon=True)
         self._thread.start()
@@ -95,7 +98,16 @@ class PacedStore:
         await asyncio.sleep(self._latency_s)
         begun.result()
 
+    async def project(self, change: Change) -> None:
+        """See the port. Rows follow slowly in virtual time, so that they are written while the day goes on."""
+        begun = self._begin(self._inner.project(change))
+        await asyncio.sleep((len(change.units) if change.units is not None else 0) / self._rows_per_s + self._latency_s)
+        begun.result()
+
     async def close(self) -> None:
+        """Nothing yet: its maker ends it."""
+
+    def end(self) -> None:
         """Close the store and end its thread."""
         self._wait(self._inner.close())
         self._loop.call_soon_threadsafe(self._loop.stop)

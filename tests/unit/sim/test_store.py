@@ -36,7 +36,7 @@ def test_an_append_takes_its_virtual_time_and_is_made_in_a_thread_of_its_own():
         facts = {"name": "page-x", "subject": 1, "service": 1, "raised_by": 1, "reason": "x", "text": "x", "times": 1}
         committed = await shard.commit([Input(0, "create", facts, create="page")])
         took = clock.monotonic() - before
-        await store.close()
+        store.end()
         return committed.seq, took
 
     seq, took = run(main)

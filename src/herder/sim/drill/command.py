@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
 from herder.sim.drill import manual as by_hand
 from herder.sim.drill.live import Screen
 from herder.sim.drill.result import DrillResult
-from herder.sim.drill.run import Drill, run_drill
+from herder.sim.drill.run import run_drill
 from herder.sim.drill.scenario import Scenario
 from herder.sim.drill.stores import STORES
+from herder.sim.drill.types import Drill
 
 
 def run(
@@ -23,5 +23,5 @@ def run(
         manual=by_hand.read(manual),
     )  # fmt: skip
     with Screen(scenario, quiet=quiet) as screen:
-        result = asyncio.run(run_drill(drill, screen.show))
+        result = run_drill(drill, screen.show)
     return replace(result, notes=(*notes, *result.notes))

@@ -96,7 +96,7 @@ class Day:
         self.archives = Archives(world, scenario.fleet.archive)
         self.down = Down(set())
         self.store = 0
-        self.asked_reboots = 0
+        self.say: Callable[[str], None] = lambda sentence: None
 
     # --- before the day
 
@@ -208,13 +208,13 @@ class Day:
     # --- the scenario's events
 
     def _happen(self, event: Event) -> None:
-        self.world.note(f"{event.what} {event.scope} begins: {event.note}")
+        self.say(f"{event.what} {event.scope} begins: {event.note}")
         if event.what is What.DOWN:
             self._set_down(event, down=True)
         elif event.what is What.CUT:
             self._set_cut(event, cut=True)
         elif event.what in (What.POWER_OFF, What.DIE):
-            self.world.switch_off(self._chosen(event).tolist())
+            self.world.switch_off(self._chosen(event).tolist(), for_good=event.what is What.DIE)
         elif event.what is What.FREEZE:
             assert event.until_ms is not None
             for slot in self._chosen(event).tolist():
@@ -222,7 +222,7 @@ class Day:
                 self.faults.freeze_host(self.world.hosts.touch(slot), (event.until_ms - event.at_ms) / 1000)
 
     def _end(self, event: Event) -> None:
-        self.world.note(f"{event.what} {event.scope} ends")
+        self.say(f"{event.what} {event.scope} ends")
         if event.what is What.DOWN:
             self._set_down(event, down=False)
         elif event.what is What.CUT:

@@ -14,8 +14,8 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.live import Live
 from rich.text import Text
 
-from herder.sim.drill.run import Progress
 from herder.sim.drill.scenario import Scenario
+from herder.sim.drill.types import Progress
 from herder.sim.drill.words import clock, lasted, share
 
 STYLE = {

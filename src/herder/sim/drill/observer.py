@@ -25,8 +25,8 @@ from herder.sim.drill.moves import UNITS, Moves, by_words, under_way
 from herder.sim.drill.orders import Reboots, blind, settled_from
 from herder.sim.drill.pager import Pager, Pages, scope
 from herder.sim.drill.result import DrillResult, Parked
-from herder.sim.drill.run import Drill, OnProgress, Progress
 from herder.sim.drill.sampling import Sample, Samples
+from herder.sim.drill.types import Drill, OnProgress, Progress
 from herder.sim.drill.waits import Archives, Incidents, Limits, Remedies, recovered
 from herder.sim.drill.wellness import Wellness
 from herder.sim.fleet import FleetWorld

@@ -2,62 +2,107 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+import asyncio
+import time
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from typing import Any
 
-from herder.model.errors import Environment
-from herder.ports.clock import Clock
+from herder.engine.follower import Lag
 from herder.ports.store import Store
-from herder.sim.drill.manual import Manual
+from herder.sim import clock
+from herder.sim.drill.day import Day
+from herder.sim.drill.observer import Ended, Observer
 from herder.sim.drill.result import DrillResult
-from herder.sim.drill.scenario import Scenario
+from herder.sim.drill.types import Drill, OnProgress
+from herder.sim.fleet import FleetWorld
+from herder.sim.store import PacedStore
 
-StoreFactory = Callable[[Clock], AbstractAsyncContextManager[Store]]
-"""Opens a store, migrated and empty, and closes it after the day: the drill does not know which one it is. The clock is the
-day's own, for the time that is written into records."""
+IN_MEMORY = "memory"
+SERVICES_A_BEAT = 50_000
+"""Services a second that the fleet's pulse may tell of: a larger fleet beats more slowly, as it would with one controller."""
 
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How the day goes. virtual_ms: the clock of the fleet. states: kind of unit -> state -> how many; backlog, remedies
-    (under way), done (ended well) by name. moves_per_s: committed, over the last second of wall time. forecast_ms: when
-    all will be well, 0 = no incident or not known yet. sentence: what happened last, in words.
-    """
-
-    virtual_ms: int
-    wall_s: float
-    services: int
-    states: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    unavailable: Mapping[str, int] = field(default_factory=dict)
-    backlog: Mapping[str, int] = field(default_factory=dict)
-    remedies: Mapping[str, int] = field(default_factory=dict)
-    done: Mapping[str, int] = field(default_factory=dict)
-    pages: int = 0
-    moves: int = 0
-    moves_per_s: float = 0.0
-    behind: int = 0
-    forecast_ms: int = 0
-    sentence: str = ""
+STEP_S = 5.0
+CALM_S = 120.0
+"""The day ends early when everything has been well for so long after its last event."""
 
 
-OnProgress = Callable[[Progress], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Drill:
-    """Everything that a run is given. scenario: with the user's own fleet in it where an inventory was applied.
-    store_name: as the result tells it.
-    """
-
-    scenario: Scenario
-    services: int
-    seed: int
-    store: StoreFactory
-    store_name: str
-    manual: Manual
-
-
-async def run_drill(drill: Drill, on_progress: OnProgress) -> DrillResult:
+def run_drill(drill: Drill, on_progress: OnProgress) -> DrillResult:
     """Run the day to its end, or until everything is well and nothing more is to happen. Same seed, same trace."""
-    raise Environment("the engine of the drill is not in this build yet", "`herder drill --list` and --copy work")
+    store = _Opened(drill)
+    try:
+        return clock.run(lambda: _live(drill, store, on_progress))
+    finally:
+        store.close()
+
+
+class _Opened:
+    """The day's store. One that really waits (a server) lives in a thread of its own, at a virtual pace."""
+
+    def __init__(self, drill: Drill) -> None:
+        self._stack = AsyncExitStack()
+        self._paced: PacedStore | None = None
+        self._store: Any = None
+        self._drill = drill
+        if drill.store_name != IN_MEMORY:
+            self._paced = PacedStore(self._enter)
+
+    async def _enter(self) -> Store:
+        self._store = await self._stack.enter_async_context(self._drill.store(clock.SimClock(self._drill.scenario.start_ms)))
+        return _Kept(self._store, self._stack)  # type: ignore[return-value]
+
+    async def store(self) -> Any:
+        """What the controllers commit to."""
+        return self._paced if self._paced is not None else await self._enter()
+
+    def close(self) -> None:
+        """Whatever happened: nothing of it is left running."""
+        if self._paced is not None:
+            self._paced.end()
+
+
+class _Kept:
+    """A store whose end is that of everything that was opened for it."""
+
+    def __init__(self, store: Store, stack: AsyncExitStack) -> None:
+        self._store = store
+        self._stack = stack
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def close(self) -> None:
+        """Close all of it."""
+        await self._stack.aclose()
+
+
+async def _live(drill: Drill, opened: _Opened, on_progress: OnProgress) -> DrillResult:
+    began = time.perf_counter()
+    scenario = drill.scenario
+    pulse_s = max(scenario.fleet.pulse_s, drill.services / SERVICES_A_BEAT)
+    scenario = replace(scenario, fleet=replace(scenario.fleet, pulse_s=pulse_s))
+    world = FleetWorld(drill.seed, store=await opened.store(), start_ms=scenario.start_ms, pulse_interval_s=pulse_s)
+    day = Day(scenario, drill.seed, world)
+    controller = await world.controller("controller-a", **day.tuned())
+    assert controller.plane is not None
+    await day.make(controller.plane)
+    observer = Observer(replace(drill, scenario=scenario), world, on_progress)
+    day.say = observer.say
+    going = day.begin()
+    observer.begin(controller.plane)
+    going.append(asyncio.create_task(observer.run()))
+    end = world.now + scenario.seconds
+    last_s = max((((event.until_ms or event.at_ms) - scenario.start_ms) / 1000 for event in scenario.events), default=0.0)
+    while world.now < end:
+        await asyncio.sleep(STEP_S)
+        well = observer.well_ms is not None and observer.well_ms + CALM_S * 1000 < scenario.start_ms + world.now * 1000
+        if well and world.now > last_s + CALM_S:
+            break
+    active = world.active
+    lag = active.plane.shard.follower.lag() if active is not None and active.plane is not None else Lag(0, 0.0, 0)
+    ended = Ended(wall_s=time.perf_counter() - began, lag_moves=lag.machines, lag_s=lag.seconds)
+    result = observer.result(ended)
+    for task in going:
+        task.cancel()
+    await world.close()
+    return result

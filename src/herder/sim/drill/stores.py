@@ -17,7 +17,7 @@ from herder.drivers import binaries
 from herder.model.errors import Environment
 from herder.ports.clock import Clock
 from herder.ports.store import Store
-from herder.sim.drill.run import StoreFactory
+from herder.sim.drill.types import StoreFactory
 from herder.stores.memory.store import MemoryStore
 from herder.stores.postgres.own import OwnPostgres
 from herder.stores.postgres.store import PostgresStore

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from herder.sim.drill import reading
 from herder.sim.drill.live import Picture, Screen, line
-from herder.sim.drill.run import Progress
+from herder.sim.drill.types import Progress
 from herder.sim.drill.summary import summary
 from tests.unit.sim.drill import sample
 
