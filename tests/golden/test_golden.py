@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from herder.engine.projection import history_rows, moves_of
+from herder.engine.projection import history_of
 from herder.engine.record import FORMAT, Broken, open_record
 from herder.engine.world import World
 from herder.ports.store import StoredRecord
@@ -46,14 +46,27 @@ def test_a_stored_log_is_still_told_in_words(path: Path):
     for stored in records_of(path):
         record = open_record(stored, prev)
         world.apply(record)
-        rows = history_rows(moves_of(record), record.seq, record.at_ms, {}, world)
-        words |= {f"{row.kind}: {row.source} -{row.event}-> {row.target}" for row in rows}
+        words |= {f"{row.kind}: {row.source} -{row.event}-> {row.target}" for row in history_of(record, world)}
         prev = stored
     assert {
         "service: absent -create-> installing", "failover: pledging -pledged-> promoting",
         "member: unavailable -deposed-> unavailable", "strike: shrinking -shrunk-> done",
         "service: retiring -trashed-> retired", "server: retiring -destroyed-> terminated",
     } <= words  # fmt: skip
+
+
+def test_the_sample_of_format_2_has_what_format_2_added():
+    """Spans and births, and a machine of a birth that was since moved by itself."""
+    stored, prev, found = records_of(HERE / "log-format-2.msgpack"), None, []
+    for each in stored:
+        found.append(open_record(each, prev))
+        prev = each
+    assert any(record.births for record in found)
+    assert [span.words for record in found for span in record.spans if not record.births] == [
+        ("archive", "available", "stalled", "uncertain"),
+        ("member", "available", "followed", "available"),
+        ("server", "uncertain", "heard", "available"),
+    ]
 
 
 def test_an_altered_sample_is_noticed():

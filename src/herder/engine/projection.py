@@ -134,11 +134,6 @@ def history_rows(
     return tuple(found)
 
 
-def moves_of(record: Record) -> list[Move]:
-    """A decoded record's moves again, to rebuild the history from the log."""
-    return [_move(record, ordinal) for ordinal in range(len(record.columns))]
-
-
 def _move(record: Record, ordinal: int) -> Move:
     row, note = record.columns[ordinal], record.notes.get(ordinal)
     return Move(

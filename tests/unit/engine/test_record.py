@@ -9,8 +9,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from herder.engine.projection import moves_of
-from herder.engine.record import FORMAT, GENESIS, MOVE, Body, Broken, Move, _chain, open_record, pack, seal, takeover
+from herder.engine.record import (
+    FORMAT,
+    GENESIS,
+    KEEP,
+    MOVE,
+    Body,
+    Broken,
+    Move,
+    Note,
+    Record,
+    _chain,
+    open_record,
+    pack,
+    seal,
+    takeover,
+)
 from herder.ports.store import StoredRecord
 
 SMALL = st.integers(0, 255)
@@ -40,6 +54,16 @@ def chain(count: int) -> list[StoredRecord]:
     for _ in range(count):
         found.append(sealed([MOVE_ONE], found[-1] if found else None))
     return found
+
+
+def moves_of(record: Record) -> list[Move]:
+    """A decoded record's moves again."""
+    silent = Note(0, {}, "", "")
+    notes = [record.notes.get(ordinal, silent) for ordinal in range(len(record.columns))]
+    return [
+        Move(*row[:7], keep=bool(row[7] & KEEP), patch=note.patch, why=note.why, actor=note.actor)
+        for row, note in zip(record.columns.tolist(), notes, strict=True)
+    ]
 
 
 @given(st.lists(MOVES, max_size=5))
