@@ -37,7 +37,14 @@ FACTS: tuple[dict[str, Any], ...] = tuple(
 )
 """What may decide a guard; the first that does is taken."""
 
-BROUGHT: tuple[dict[str, Any], ...] = ({}, {"sync": False}, {"consent": "orders", "service_name": "orders"}, {"exercise": True}, {"verdict": "us"}, {"by": "budget"})
+BROUGHT: tuple[dict[str, Any], ...] = (
+    {},
+    {"sync": False},
+    {"consent": "orders", "service_name": "orders"},
+    {"exercise": True},
+    {"verdict": "us"},
+    {"by": "budget"},
+)
 
 
 def edge_name(edge: Table | Row) -> str:
@@ -74,7 +81,7 @@ def world_with(kind: str, state: str, facts: dict[str, Any]) -> tuple[World, Mac
 def told_to(table: Table, row: Row) -> dict[str, Any]:
     """What the event brings: a row's event what its sender carries, a creation its facts, others nothing."""
     if row.event == CREATE:
-        return {"service": sample.SERVICE} if table.unit else sample.playbook_facts()
+        return {"service": sample.SERVICE} if table.unit else sample.playbook_facts(subject=sample.SERVICE)
     if (table.kind, row.event) in EMITTED or row.event == "again":
         return {"sender": sample.PLAYBOOK, "term": 2, "candidate": sample.MEMBERS[1], "new_voters": [sample.MEMBERS[2]],
                 "counts": True, "added": [sample.MEMBERS[0]], "member": sample.MEMBERS[1]}  # fmt: skip

@@ -83,8 +83,12 @@ for _name, _command, _heading, _short in (
     ("verify", verify.verify, _LAB, "Prove the safety rules over the tables"),
 ):
     app.command(_name, rich_help_panel=_heading, short_help=_short)(_command)
-app.add_typer(storm.app, name="storm", rich_help_panel=_NIGHT, short_help="Is it them, or is it us? Freezes and budgets")
-app.add_typer(exercise.app, name="exercise", rich_help_panel=_SERVICES, short_help="Services whose primary moves on a schedule")
+app.add_typer(
+    storm.app, name="storm", rich_help_panel=_NIGHT, short_help="Is it them, or is it us? Freezes and budgets"
+)
+app.add_typer(
+    exercise.app, name="exercise", rich_help_panel=_SERVICES, short_help="Services whose primary moves on a schedule"
+)
 app.add_typer(bench.app, name="bench", rich_help_panel=_LAB, short_help="Measure failovers and provisioning here")
 
 

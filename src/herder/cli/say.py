@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 WIDTH_WHEN_PIPED = 240
 """Columns. Nothing is cut off in what a pipe or a file gets."""
 
-WRAPS = frozenset({"why", "waits for", "being done", "text", "value", "from", "doing"})
+WRAPS = frozenset({"why", "waits for", "being done", "text", "value", "from", "doing", "what happens"})
 """Columns of prose; all others are read down and must not break."""
 
 STYLE = {

@@ -156,7 +156,9 @@ def _distinct(*columns: NDArray[np.uint8]) -> list[tuple[int, ...]]:
     joined = np.zeros(len(columns[0]), np.int64)
     for column in columns:
         joined = joined << 8 | column
-    return [tuple(code >> 8 * place & 255 for place in reversed(range(len(columns)))) for code in np.unique(joined).tolist()]
+    return [
+        tuple(code >> 8 * place & 255 for place in reversed(range(len(columns)))) for code in np.unique(joined).tolist()
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,9 +22,7 @@ class Shape(msgspec.Struct, frozen=True, array_like=True):
         """All that it says of one machine."""
         known = dict(self.facts)
         for name, distance in self.relative.items():
-            known[name] = (
-                machine + distance if isinstance(distance, int) else [machine + each for each in distance]
-            )
+            known[name] = machine + distance if isinstance(distance, int) else [machine + each for each in distance]
         known.update((name, text.format(id=machine)) for name, text in self.patterns.items())
         return known
 

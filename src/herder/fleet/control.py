@@ -177,9 +177,7 @@ class Control:
 
     async def storm(self) -> dict[str, Any]:
         """What falls where, the verdict, incidents with their evidence, freezes and budgets."""
-        return storm_views.storm_view(
-            self.storm_watch, self.loop.world, self.clock.monotonic(), self.clock.now_ms()
-        )
+        return storm_views.storm_view(self.storm_watch, self.loop.world, self.clock.monotonic(), self.clock.now_ms())
 
     async def freeze_scope(self, scope: str, why: str, actor: str = "person") -> dict[str, Any]:
         """No remedy begins there."""

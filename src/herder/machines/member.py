@@ -12,7 +12,7 @@ _SERVICE = "service"
 @columnar(role=("", "U7"))
 def is_primary(facts: Facts, brought: Facts) -> bool:
     """The log says that this member leads."""
-    return facts.get("role") == "primary"  # type: ignore[no-any-return]
+    return facts.get("role") == "primary"
 
 
 @columnar(role=("", "U7"))

@@ -25,4 +25,6 @@ TABLES: tuple[Table, ...] = (
 )  # fmt: skip
 BY_KIND: dict[str, Table] = {table.kind: table for table in TABLES}
 BY_CODE: dict[int, Table] = {table.code: table for table in TABLES}
-PLAYBOOKS: tuple[str, ...] = tuple(table.kind for table in TABLES if not table.unit and table.kind not in ("page", "incident", "freeze"))
+PLAYBOOKS: tuple[str, ...] = tuple(
+    table.kind for table in TABLES if not table.unit and table.kind not in ("page", "incident", "freeze")
+)

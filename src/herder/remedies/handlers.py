@@ -86,7 +86,12 @@ it must never wait behind launches.
 def bind(hands: Hands) -> list[AnyRegistered]:
     """The handlers with their hands."""
     return [
-        *(Registered(effect, outcomes, partial(run, hands), BUCKETS.get(effect, "")) for effect, outcomes, run in HANDLERS),
-        *(RegisteredMany(effect, outcomes, partial(run, hands), bucket, batch)
-          for effect, outcomes, run, bucket, batch in HANDLERS_OF_MANY),
+        *(
+            Registered(effect, outcomes, partial(run, hands), BUCKETS.get(effect, ""))
+            for effect, outcomes, run in HANDLERS
+        ),
+        *(
+            RegisteredMany(effect, outcomes, partial(run, hands), bucket, batch)
+            for effect, outcomes, run, bucket, batch in HANDLERS_OF_MANY
+        ),
     ]

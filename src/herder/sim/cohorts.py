@@ -75,12 +75,12 @@ def block(kind: Kind, store: int) -> tuple[Shape, ...]:
             Shape("member", own | {"role": role, "slot": slot, "port": PORT}, {"service": -1 - slot, "server": members},
                   {"address": "m{id}.fleet"})
         )  # fmt: skip
-    for slot in slots:
-        found.append(
-            Shape("server", own | {"incarnation": 1, "zone": kind.zones[slot % len(kind.zones)], "directory": "/srv",
-                                   "namespace": ""},
-                  {"service": -1 - members - slot, "member": -members}, {"address": "s{id}.fleet"})
-        )  # fmt: skip
+    found.extend(
+        Shape("server", own | {"incarnation": 1, "zone": kind.zones[slot % len(kind.zones)], "directory": "/srv",
+                               "namespace": ""},
+              {"service": -1 - members - slot, "member": -members}, {"address": "s{id}.fleet"})
+        for slot in slots
+    )  # fmt: skip
     if store:
         found.append(Shape("archive", own | {"store": store}, {"service": -1 - 2 * members}))
     return tuple(found)

@@ -62,7 +62,15 @@ STORM_INCIDENT = {
     "evidence": {"silent": 3000, "asked": 6, "down": 6},
 }  # fmt: skip
 
-PROJECTION = {"seq": 41, "lag_records": 2, "lag_s": 0.25, "lag_machines": 7, "behind": False, "rebuilding": False, "rebuilt": 12}
+PROJECTION = {
+    "seq": 41,
+    "lag_records": 2,
+    "lag_s": 0.25,
+    "lag_machines": 7,
+    "behind": False,
+    "rebuilding": False,
+    "rebuilt": 12,
+}
 STORM = {
     "verdict": "calm", "why": "nothing fell", "us": "", "window_s": 10.0, "least": 5, "share": 0.05, "base": 0.0001,
     "scopes": [{"scope": "fleet", "servers": 9000, "ill": 3000, "fell": 0}], "incidents": [STORM_INCIDENT], "freezes": [],
@@ -231,7 +239,14 @@ class StandIn:
         plans = [{"plan": "premium", "takes_part": False, "every_s": 604_800, "window": "mon-fri 02:00-05:00",
                   "how": "failover", "stopped_by": self.stopped_by}]  # fmt: skip
         rows = list(self.exercised.values())
-        return {"taking_part": len(rows), "running": 0, "at_once": 1, "held": self.held, "plans": plans, "services": rows}
+        return {
+            "taking_part": len(rows),
+            "running": 0,
+            "at_once": 1,
+            "held": self.held,
+            "plans": plans,
+            "services": rows,
+        }
 
     async def exercise_on(self, name: str, *, every: str = "", window: str = "", how: str = "") -> dict[str, Any]:
         self._get(name)

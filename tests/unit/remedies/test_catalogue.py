@@ -45,6 +45,8 @@ def dead_primary(world: World | None = None, **service: Any) -> World:
 
 
 def settled(world: World, *inputs: Input, now_ms: int = NOW) -> Decision:
+    """What comes of these, or of a tick."""
+    world.attention.rouse()
     return decide(world, list(inputs), now_ms, CATALOGUE.review)
 
 

@@ -18,9 +18,9 @@ from herder.sim.cohorts import cohorts, kinds
 from herder.sim.drill import losses, manual, reading
 from herder.sim.drill.observer import Ended, Observer
 from herder.sim.drill.pager import Pager
-from herder.sim.drill.types import Drill
 from herder.sim.drill.scenario import Event, Scope, What
 from herder.sim.drill.stores import memory
+from herder.sim.drill.types import Drill
 from herder.sim.engine import Data
 from herder.sim.fleet import FleetWorld
 

@@ -7,8 +7,8 @@ from rich.console import Console
 
 from herder.sim.drill import reading
 from herder.sim.drill.live import Picture, Screen, line
-from herder.sim.drill.types import Progress
 from herder.sim.drill.summary import summary
+from herder.sim.drill.types import Progress
 from tests.unit.sim.drill import sample
 
 SCENARIO = reading.read("s3-2017")
