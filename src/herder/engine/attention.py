@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from heapq import heappop, heappush
 
 RANKS = 4
@@ -26,6 +27,9 @@ class Attention:
 
     def __len__(self) -> int:
         return len(self._waits)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(list(self._waits))
 
     def __contains__(self, service: int) -> bool:
         return service in self._waits

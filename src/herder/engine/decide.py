@@ -183,7 +183,9 @@ def _step(draft: Draft, item: Input, decision: Decision) -> list[Input]:
     decision.moves.append(move)
     draft.touch(machine)
     decision.claims.extend(item.claims)
-    decision.releases.extend((claim_kind(machine.kind, fact), str(machine.data[fact])) for fact in row.releases)
+    decision.releases.extend(
+        (claim_kind(machine.kind, fact), str(machine.data[fact])) for fact in row.releases if fact in machine.data
+    )
     return [*_emitted(draft, machine, row, move), *_paged(draft, machine, row, item)]
 
 

@@ -63,7 +63,9 @@ class Falls:
 
     def _count(self, world: World, now: float) -> None:
         states = BY_KIND["server"].state_codes
-        self.alive = alive = np.isin(world.columns.state[self.ids], [states[state] for state in LIVE])
+        wanted = np.zeros(256, bool)
+        wanted[[states[state] for state in LIVE]] = True
+        self.alive = alive = wanted[world.columns.state[self.ids]]
         for kind, codes in self._codes.items():
             self._total[kind] = np.bincount(codes[alive], minlength=len(self._names[kind]))
         self.live, self._counted_at = int(np.count_nonzero(alive)), now

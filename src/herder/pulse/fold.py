@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,10 @@ NEVER = -np.inf
 """When a member was heard that was not yet."""
 
 Mask = NDArray[np.bool_]
+
+
+NEARLY = 64
+"""A stretch of slots in which no more than one in so many is missing is folded as a whole."""
 
 
 @dataclass(slots=True, eq=False)
@@ -203,9 +208,27 @@ class Folder:
         at = where(slots)
         members = where(self._s.only[at].astype(np.intp))
         folded = Folded(at, members, self._s.machine[at], self._m.machine[members], count - len(slots))
-        self._beat(at, now, None)
+        self._beat_nearly_all(at, now)
         self._m.heard_at[members] = now
         return folded
+
+    def _beat_nearly_all(self, at: Where, now: float) -> None:
+        """Of a rack some are always missing. The whole stretch is done without a gather, three times as fast, and what was
+        there before is put back for those few.
+        """
+        if isinstance(at, slice) or len(at) < NEARLY or len(at) < (at[-1] - at[0] + 1) * (1 - 1 / NEARLY):
+            self._beat(at, now, None)
+            return
+        first, stretch = int(at[0]), slice(int(at[0]), int(at[-1]) + 1)
+        others = np.ones(stretch.stop - first, bool)
+        others[at - first] = False
+        rest = np.flatnonzero(others) + first
+        s = self._s
+        columns: tuple[NDArray[Any], ...] = (s.interval_s, s.deviation_s, s.deadline, s.heard_at, s.frames)
+        kept = [column[rest] for column in columns]
+        self._beat(stretch, now, None)
+        for column, values in zip(columns, kept, strict=True):
+            column[rest] = values
 
     # a relay's frames, in order
 

@@ -65,7 +65,7 @@ class Catalogue:
 
     def _look_again(self, draft: Draft) -> list[Input]:
         """A tick: services that are not at rest have their turn. Those that are, are let go."""
-        services = [draft.get(ident) for ident in draft.world.attention.some(REVIEWED_MAX)]
+        services = [draft.get(ident) for ident in draft.world.attention.some(draft.now_ms, REVIEWED_MAX)]
         found = self._remedies(draft, services)
         if not found:
             draft.at_rest = [service.id for service in services if _at_rest(draft, service)]
@@ -121,7 +121,9 @@ class Catalogue:
                  "primary": service.data["primary"], "sync": service.data["sync"]}  # fmt: skip
         if service.state == "installing":
             wish = facts | {"term": 1}
-            return door.through(service, "provision", lambda: _begin(draft, "provision", service, "it is not made yet", wish))
+            return door.through(
+                service, "provision", lambda: _begin(draft, "provision", service, "it is not made yet", wish)
+            )
         consent = {"consent": service.name, "service_name": service.name, "term": service.data["term"] + 1}
         return [_begin(draft, "destroy", service, "its owner asked; it is not done yet", facts | consent)]
 
@@ -242,11 +244,7 @@ def _rebuild_too_early(draft: Draft, member: Machine) -> bool:
 
 def _still_provisioning(draft: Draft, service: Machine) -> list[Input]:
     """It is being destroyed while it is being made: the making ends."""
-    return [
-        Input(playbook.id, "retire")
-        for playbook in draft.playbooks_of(service.id)
-        if playbook.kind == "provision"
-    ]
+    return [Input(playbook.id, "retire") for playbook in draft.playbooks_of(service.id) if playbook.kind == "provision"]
 
 
 def _give_way(active: Machine) -> list[Input]:

@@ -50,8 +50,8 @@ class Post:
 
 def since(world: World, seconds: float, state: str = "available") -> World:
     """The primary is in `state`, and has led (or was started again, or came back) so long ago."""
-    primary = world.get(PRIMARY)
-    primary.state, primary.data["led_ms"] = state, sample.NOW_MS - round(seconds * 1000)
+    led_ms = sample.NOW_MS - round(seconds * 1000)
+    sample.change(world, PRIMARY, state=state, data=world.get(PRIMARY).data | {"led_ms": led_ms})
     return world
 
 
@@ -84,6 +84,6 @@ def test_a_primary_that_was_just_promoted_is_given_time():
     post.frame(upstream=True)
     post.wait(UPSTREAM_PATIENCE_S + 1)
     promoted = Input(OTHER, "promoted", {"sender": 8})
-    world.machines[OTHER] = decide(world, [promoted], post.clock.now_ms()).after[OTHER]
+    world.put(decide(world, [promoted], post.clock.now_ms()).after[OTHER])
     world.get(sample.SERVICE).data["primary"] = OTHER
     assert post.frame(upstream=False) == []
