@@ -22,7 +22,6 @@ from herder.bench.metrics import Metric, ratio
 Facts = dict[str, Any]
 Say = Callable[[str], None]
 
-MACHINES = 1_000_000
 ENGINE_USER = "nobody"
 ROUNDS = 5
 SAMPLES = 250

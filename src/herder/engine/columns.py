@@ -19,8 +19,6 @@ FIELDS: tuple[tuple[str, str], ...] = (
     ("since_ms", "<i8"),  # since when it is in its state
     ("deadline_ms", "<i8"),  # 0 = none
 )
-BYTES_EACH = sum(np.dtype(kind).itemsize for _, kind in FIELDS)
-"""Bytes of one machine in these arrays; its own document, where it has one, comes on top."""
 
 FIRST_CAPACITY = 1024
 

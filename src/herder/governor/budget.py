@@ -109,11 +109,6 @@ class Budgets:
                     self._used.update((zone_of(self._draft, service), FLEET))
 
 
-def budget_reason(draft: Draft, service: Machine, playbook: str, limits: Limits = LIMITS) -> str:
-    """The same for one question; `Budgets` is for a round of them."""
-    return Budgets(draft, limits).reason(service, playbook)
-
-
 def zone_of(draft: Draft, service: Machine) -> str:
     """The scope of the zone that its primary's server stands in: a remedy takes a slot there."""
     primary = draft.find(service.data.get("primary", 0))

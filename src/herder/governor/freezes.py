@@ -18,7 +18,6 @@ DESTRUCTIVE = frozenset({"failover", "rebuild", "strike", "restart", "replace", 
 (create, destroy, switchover, restart by hand) is the person's word and is never frozen."""
 
 FREEZING = ("verifying", "ours", "paused")
-LIVE = (*FREEZING, "recovering")
 
 
 class Freezes:
@@ -43,16 +42,6 @@ class Freezes:
         if not touches(scopes, self.frozen):
             return ""
         return next(words for scope, words in self.frozen.items() if scope in scopes)
-
-
-def frozen_reason(draft: Draft, service: Machine, playbook: str) -> str:
-    """The same for one question; `Freezes` is for a round of them."""
-    return Freezes(draft).reason(service, playbook)
-
-
-def live_incidents(draft: Draft) -> list[Machine]:
-    """Incidents that are neither over nor aborted, in order of their making."""
-    return among(draft, "incident", LIVE)
 
 
 def among(draft: Draft, kind: str, states: Iterable[str]) -> list[Machine]:

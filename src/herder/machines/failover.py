@@ -25,7 +25,6 @@ def is_exercise(facts: Facts, brought: Facts) -> bool:
 
 
 _SERVICE = "service"
-_RUNNING = ("pledging", "fencing", "leasing", "promoting")
 _BEGAN = (Emit(_SERVICE, "failover_began", ("term",)),)
 _FAILED = (Emit(_SERVICE, "playbook_failed"),)
 _PROMOTED = (

@@ -54,11 +54,6 @@ class Columns:
         for name, kind in self.FIELDS:
             setattr(self, name, np.zeros(FIRST_ROOM, kind))
 
-    @classmethod
-    def bytes_each(cls) -> int:
-        """Bytes of one slot."""
-        return sum(np.dtype(kind).itemsize for _, kind in cls.FIELDS)
-
     def take(self, wanted: int) -> Slots:
         """That many slots, side by side when there are many; what stood in them before is zero."""
         if wanted <= len(self.free):

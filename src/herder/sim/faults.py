@@ -42,8 +42,6 @@ class Rates:
         return Rates(**{field.name: getattr(self, field.name) * factor for field in fields(self)})
 
 
-QUIET = Rates().times(0.0)
-
 PER_HOST = (
     "kill_engine", "kill_agent", "kill_host", "reboot_host", "freeze_host", "cut_host", "cut_pair", "fill_disk",
     "clock_drift",

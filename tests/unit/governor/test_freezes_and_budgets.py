@@ -9,8 +9,9 @@ import pytest
 
 from herder.engine.decide import Draft, Input, decide
 from herder.engine.world import World
-from herder.governor import budget, freezes, scopes
+from herder.governor import budget, scopes
 from herder.governor.budget import Budgets, Limits, limits_for
+from herder.governor.freezes import Freezes
 from herder.model.errors import InvalidInput, NotFound
 from herder.pulse.storm import FLEET
 from tests.machines import sample
@@ -101,16 +102,16 @@ def test_an_incident_that_is_not_decided_freezes_its_scope(state: str):
     world = many()
     ident = incident(world, state, "zone:z1")
     frozen, free = world.get(service(1)), world.get(service(2))
-    why = freezes.frozen_reason(draft(world), frozen, "failover")
+    why = Freezes(draft(world)).reason(frozen, "failover")
     assert why == f"zone:z1 is frozen: incident-{ident} is {state}"
-    assert freezes.frozen_reason(draft(world), free, "failover") == ""
+    assert Freezes(draft(world)).reason(free, "failover") == ""
 
 
 @pytest.mark.parametrize("state", ["recovering", "aborted", "over"])
 def test_an_incident_that_is_decided_freezes_nothing(state: str):
     world = many()
     incident(world, state, "fleet")
-    assert freezes.frozen_reason(draft(world), world.get(service(1)), "failover") == ""
+    assert Freezes(draft(world)).reason(world.get(service(1)), "failover") == ""
 
 
 @pytest.mark.parametrize("scope", ["fleet", "zone:z1", "service:s1", "server:srv-105", "provider:local"])
@@ -120,10 +121,10 @@ def test_a_person_freezes_a_scope_and_releases_it(scope: str):
     made = decide(world, [Input(0, "create", facts, create="freeze")], NOW)
     (freeze,) = made.after.values()
     world.put(freeze)
-    assert freezes.frozen_reason(draft(world), world.get(service(1)), "rebuild") == f"{scope} is frozen: a drill"
+    assert Freezes(draft(world)).reason(world.get(service(1)), "rebuild") == f"{scope} is frozen: a drill"
     released = decide(world, [Input(freeze.id, "release")], NOW).after[freeze.id]
     world.put(released)
-    assert freezes.frozen_reason(draft(world), world.get(service(1)), "rebuild") == ""
+    assert Freezes(draft(world)).reason(world.get(service(1)), "rebuild") == ""
 
 
 def test_a_freeze_of_this_very_batch_counts():
@@ -131,14 +132,14 @@ def test_a_freeze_of_this_very_batch_counts():
     now = draft(world)
     made = decide(world, [Input(0, "create", {"scope": "fleet", "by": "ann", "why": "x"}, create="freeze")], NOW)
     now.changed.update(made.after)
-    assert freezes.frozen_reason(now, world.get(service(1)), "strike")
+    assert Freezes(now).reason(world.get(service(1)), "strike")
 
 
 @pytest.mark.parametrize("playbook", ["provision", "destroy", "switchover"])
 def test_what_a_person_asks_for_is_never_frozen(playbook: str):
     world = many()
     incident(world, "verifying", "fleet")
-    assert freezes.frozen_reason(draft(world), world.get(service(1)), playbook) == ""
+    assert Freezes(draft(world)).reason(world.get(service(1)), playbook) == ""
 
 
 # ---- budgets
