@@ -33,6 +33,8 @@ FACTS: tuple[dict[str, Any], ...] = tuple(
         {"by": "budget"},
         {"told": True},
         {"boots": 3},
+        {"parked": 2},
+        {"planned": True},
     )
 )
 """What may decide a guard; the first that does is taken."""
@@ -44,6 +46,7 @@ BROUGHT: tuple[dict[str, Any], ...] = (
     {"exercise": True},
     {"verdict": "us"},
     {"by": "budget"},
+    {"member_back": True},
 )
 
 

@@ -172,5 +172,8 @@ MEMBER = Table(
             why="its agent confirms that it stops when its lease is not renewed"),
         *noted_in(_LIVE, "released", update=released, why="no standby could lead: it is not stopped for nothing"),
         Row("absent", "adopt", "available", why="taken over as it runs"),
+        Row("available", "rebooting", "restart", guard=is_primary, emits=(Emit(_SERVICE, "primary_rebooting"),),
+            why="the only member: it stops cleanly and comes back with its server"),
+        Row("available", "rebooting", "restart", why="it stops cleanly and comes back with its server"),
     ),
 )  # fmt: skip

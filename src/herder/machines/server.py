@@ -17,6 +17,27 @@ def settled(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
     return {"boots": 0}
 
 
+def counted_out(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
+    """Its life has ended as planned: the next one is counted once, before anything is booted."""
+    return {"incarnation": facts["incarnation"] + 1, "boots": 1, "planned": True}
+
+
+def rebooted(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
+    """It runs again, on the image that it was to have."""
+    image = facts.get("image_next") or facts.get("image", "")
+    return {"boots": 0, "planned": False, "rolled": facts.get("rollout", 0), "image": image}
+
+
+def brings_member(facts: Facts, brought: Facts) -> bool:
+    """A planned boot started its member's engine too, and it does its work."""
+    return bool(brought.get("member_back"))
+
+
+def was_planned(facts: Facts, brought: Facts) -> bool:
+    """It was rebooted by an order, not because it had died."""
+    return bool(facts.get("planned"))
+
+
 def third_try(facts: Facts, brought: Facts) -> bool:
     """Three tries (failures.md 3), then a person is told; they go on, far apart."""
     return int(facts.get("boots", 0)) == TRIES
@@ -45,6 +66,8 @@ SERVER = Table(
         State("retiring", "being emptied and given back",
               Effect("destroy_server", ("destroyed",)), Deadline(120, "overdue")),
         State("terminated", "gone; absorbing", final=True),
+        State("upgrading", "being rebooted as planned: its engine stops cleanly, then its incarnation is ended for sure",
+              Effect("end_server", ("ended", "kept")), Deadline(60, "overdue")),
     ),
     rows=(
         Row("absent", "create", "installing", why="a server is wanted"),
@@ -67,6 +90,10 @@ SERVER = Table(
             why="three starts failed; once more, and a person is told"),
         Row("unavailable", "boot", "restart", update=next_incarnation, why="start it again"),
         Row("unavailable", "recheck", "unavailable", page=Spawn("server_down_long"), why="down for an hour"),
+        Row("restart", "up", "available", guard=brings_member, update=rebooted, emits=(Emit(_MEMBER, "restored"),),
+            why="rebooted as planned: its agent is back, and its engine does its work"),
+        Row("restart", "up", "available", guard=was_planned, update=rebooted, emits=(Emit(_MEMBER, "restart_failed"),),
+            why="rebooted as planned: its agent is back, its engine is not yet"),
         Row("restart", "up", "available", update=settled, why="its agent is back"),
         Row("restart", "failed", "unavailable", why="the start failed"),
         Row("restart", "overdue", "unavailable", why="no pulse within a minute of the start"),
@@ -75,5 +102,12 @@ SERVER = Table(
         Row("retiring", "destroyed", "terminated", why="the provider removed it"),
         Row("retiring", "overdue", "retiring", page=Spawn("server_will_not_go"), why="removal takes too long"),
         Row("absent", "adopt", "available", why="taken over as it runs"),
+        # at the end, since the log stores events by their number
+        Row("available", "upgrade", "upgrading", emits=(Emit(_MEMBER, "rebooting"),), why="its turn in a rolling reboot"),
+        Row("upgrading", "ended", "restart", update=counted_out, why="ended for sure: it is booted as its next incarnation"),
+        Row("upgrading", "kept", "available", emits=(Emit(_MEMBER, "restart_failed"),), why="not rebooted now: it is needed as it is"),
+        Row("upgrading", "overdue", "uncertain", emits=(Emit(_MEMBER, "restart_failed"),),
+            why="it was to be rebooted and does not answer: neither seen alive nor known dead"),
+        Row("upgrading", "retire", "retiring", why="its service was destroyed"),
     ),
 )  # fmt: skip

@@ -169,5 +169,6 @@ SERVICE = Table(
         *noted_in(("installing", *_LIVE, "upgrading"), "unparked", why="what its remedy waited for is over"),
         *noted_in(("installing", *_LIVE, "upgrading"), "admitted", why="its turn in the recovery"),
         Row("absent", "adopt", "available", why="taken over as it runs"),
+        Row("available", "primary_rebooting", "restart", why="its only member is away while its server reboots, as planned"),
     ),
 )  # fmt: skip

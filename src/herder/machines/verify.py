@@ -40,6 +40,7 @@ FROM_OUTSIDE: dict[str, dict[str, str]] = {
     "server": {
         "silent": "the detector", "heard": "the pulse", "fenced": "a failover's handler",
         "silent_long": "nobody yet", "gone": "the vantage handler", "boot": "the catalogue", "adopt": "a cohort",
+        "upgrade": "a rollout",
     },
     "member": {
         "suspected": "the pulse and the wire", "exited": "the pulse", "ill": "the pulse", "well": "the pulse",
@@ -61,6 +62,10 @@ FROM_OUTSIDE: dict[str, dict[str, str]] = {
         "pause": "a person", "resume": "a person", "abort": "a person",
     },
     "freeze": {"release": "a person"},
+    "rollout": {
+        "progress": "the rollouts", "finished": "the rollouts", "stopped": "the rollouts", "window_over": "the rollouts",
+        "pause": "a person", "resume": "a person", "abort": "a person",
+    },
     "dependency": {"failing": "its symptoms", "declared_down": "a person", "declared_well": "a person"},
     "archive": {
         "stalled": "the agents", "buffer_full": "the agents", "drained": "the agents", "adopt": "a cohort",

@@ -15,6 +15,7 @@ class Ground(msgspec.Struct, frozen=True, kw_only=True):
     can_fence: bool  # it can end an incarnation for sure
     subnet: str  # servers' and members' addresses come from here
     controller_address: str  # where servers reach the control plane
+    images: bool = False  # it boots a server onto an image that is named
     why_not: str = ""  # why namespaces are missing, for people
 
 
@@ -38,6 +39,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     join_token: str
     engine_user: str
     settings: dict[str, str] = {}
+    image: str = ""  # what to boot; '' = as it was made. Only a provider with images is told of one
 
 
 class Provider(Protocol):

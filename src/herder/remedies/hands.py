@@ -188,6 +188,7 @@ class Hands:
         return Launch(
             server=server.name, incarnation=server.data["incarnation"], nats_url=self.nats_url, join_token=join_token,
             engine_user=self.engine_user, settings=self.agent_settings,
+            image=server.data.get("image_next") or server.data.get("image", ""),
         )  # fmt: skip
 
     async def until(self, ready: Callable[[], bool], timeout_s: float, step_s: float = 0.02) -> bool:

@@ -10,6 +10,7 @@ from herder.engine.world import Machine
 from herder.model.errors import Conflict, HerderError
 from herder.ports.provider import ServerHandle
 from herder.remedies.hands import Hands
+from herder.remedies.reboot import bring_back
 
 FIRST_PULSE_S = 30.0
 WATCH_PAUSE_S = 0.5
@@ -58,7 +59,10 @@ async def boot_server(hands: Hands, server: Machine) -> Outcome:
     except Conflict:
         await hands.provider.fence(server.name, server.data["incarnation"] - 1)
         handle = await hands.provider.boot(hands.launch(server, token))
-    return await _await_pulse(hands, server, handle)
+    outcome = await _await_pulse(hands, server, handle)
+    if outcome.event is Up.UP and server.data.get("planned"):
+        outcome.facts["member_back"] = await bring_back(hands, server)
+    return outcome
 
 
 async def _await_pulse(hands: Hands, server: Machine, handle: ServerHandle) -> Outcome:

@@ -48,6 +48,7 @@ class SimProvider:
         """See the port."""
         return Ground(
             name="simulated", namespaces=True, can_fence=self._world.mood.can_fence, subnet="10.77.3.0/24",
+            images=True,
             controller_address="10.77.3.1",
         )  # fmt: skip
 
