@@ -112,7 +112,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrillResult:
-    """Everything that the run found out. *_s: seconds, virtual but for wall_s and projection_lag_s.
+    """Everything that the run found out. *_s: seconds, virtual but for wall_s.
 
     amplification = effects_done / effects_needed. well_ms: when the last service was well, None = not within the day.
     counts: "kind.event" -> committed moves. ended_early: why the day was not run to its end, '' when it was.

@@ -211,7 +211,7 @@ MEANING: dict[Measure, str] = {
     Measure.WITHOUT_DATA: "services whose every copy was lost with its disks: only a backup brings them back",
     Measure.DESTROYED_WHILE_BLIND: "members or servers destroyed while the archive they would come back from was down",
     Measure.NOT_REBOOTED: "hosts in scope that had not been rebooted when the window closed",
-    Measure.PROJECTION_LAG_S: "wall seconds that the projection was behind at the end",
+    Measure.PROJECTION_LAG_S: "virtual seconds that the projection was behind at the end",
 }
 
 
