@@ -9,10 +9,10 @@ RANKS = 4
 """Priorities told apart, so that a premium service is looked at before a million others."""
 
 FIRST_MS = 50
-GROWTH = 1.3
+GROWTH = 1.5
 LAST_MS = 30_000
 """Looks at one service, to which nothing happens meanwhile: at once, then farther and farther apart. What waits for its own
-time (a retry) is found a third too late at the most; what waits for others (a dependency) is roused when they change.
+time (a retry) is found half as late again at the most; what waits for others (a dependency) is roused when they change.
 """
 
 

@@ -81,6 +81,7 @@ class Shard:
         self._snapshot_seq = 0
         self._single_moves = 0
         self._span_moves = 0
+        self._snapshotting: asyncio.Task[None] | None = None
         self._attempts: dict[bytes, _Attempt] = {}  # by hash, all at seq + 1
 
     async def open(self, owner: str, lease_ttl_s: float) -> None:
@@ -136,7 +137,7 @@ class Shard:
             for bulk in bulks:
                 for part in chunks(bulk):
                     singles.extend(await self._commit_bulk(part, taken))
-        await self._snapshot_when_due()
+        self._snapshot_when_due()
         return Committed(self.world.seq, tuple(taken.moved), decision, tuple(taken.spans), tuple(singles))
 
     async def _commit_singles(
@@ -236,11 +237,20 @@ class Shard:
             raise ShardLost(f"another controller wrote record {found.seq}", "only one controller may own a shard")
         return found.hash
 
-    async def _snapshot_when_due(self) -> None:
+    def _snapshot_when_due(self) -> None:
+        """Beside what is committed meanwhile: storing a large one takes a second, and nobody waits for it."""
+        if self._snapshotting is not None and not self._snapshotting.done():
+            return
         records = self.world.seq - self._snapshot_seq
         many = self._span_moves > max(SNAPSHOT_GROWTH * self.world.size, SNAPSHOT_MOVES)
         if records >= SNAPSHOT_RECORDS or self._single_moves >= SNAPSHOT_MOVES or many:
+            self._snapshotting = asyncio.create_task(self._keep_snapshot(), name="snapshot")
+
+    async def _keep_snapshot(self) -> None:
+        try:
             await self.snapshot()
+        except HerderError as error:
+            log.warning("no snapshot was kept: %s; the next one is due as ever", error.message)
 
     async def snapshot(self) -> None:
         """Keep the world as it is now, so that a start need not replay what lies before."""

@@ -16,6 +16,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from herder.engine.attention import Attention
 from herder.engine.columns import Columns
+from herder.engine.deadlines import Deadlines
 from herder.engine.record import ENTERS, KEEP, Birth, Broken, Record, Span
 from herder.engine.shapes import Shape, Shapes
 from herder.machines.registry import BY_CODE, BY_KIND
@@ -24,7 +25,7 @@ from herder.model.plans import priority_of
 
 SNAPSHOT_FORMAT = 2
 
-_AWAITED = ("dependency", "incident", "freeze")
+_AWAITED = tuple(BY_KIND[kind].code for kind in ("dependency", "incident", "freeze"))
 """What remedies may wait for: when one of them enters another state, all that wait are looked at again."""
 
 _SERVICE = BY_KIND["service"].code
@@ -105,7 +106,7 @@ class World:
         self.seq = 0
         self.epoch = 0
         self.attention = Attention()
-        self._earliest_ms = 0  # no deadline lies before it; 0 = there is none
+        self._deadlines = Deadlines()
         self._documents: dict[int, dict[str, Any]] = {}
         self._made: dict[str, list[Ids]] = {}  # ids by kind, in chunks of their making
         self._names: dict[tuple[str, str], list[int]] = {}
@@ -222,18 +223,7 @@ class World:
 
     def passed(self, now_ms: int) -> Ids:
         """Machines whose deadline has passed, ascending. Between deadlines this costs one comparison."""
-        if not self._earliest_ms or now_ms < self._earliest_ms:
-            return np.empty(0, np.uint32)
-        deadlines = self.columns.deadline_ms[: self.size]
-        passed = np.flatnonzero((deadlines > 0) & (deadlines <= now_ms)).astype(np.uint32)
-        if not len(passed):
-            self._find_earliest()
-        return passed
-
-    def _find_earliest(self) -> None:
-        deadlines = self.columns.deadline_ms[: self.size]
-        waiting = deadlines[deadlines > 0]
-        self._earliest_ms = int(waiting.min()) if len(waiting) else 0
+        return self._deadlines.passed(self.columns.deadline_ms, now_ms)
 
     # changing: by a committed record only
 
@@ -277,11 +267,13 @@ class World:
             self._documents.setdefault(ident, {}).update(patch)
             columns.own[ident] = 1
         self._index(ident, new=new)
+        if row["source"] != row["target"] and int(row["kind"]) in _AWAITED:
+            self.attention.rouse()
 
     def _set_deadline(self, ident: int, deadline_ms: int) -> None:
+        if deadline_ms and deadline_ms != self.columns.deadline_ms[ident]:
+            self._deadlines.put(deadline_ms, ident)
         self.columns.deadline_ms[ident] = deadline_ms
-        if deadline_ms and (not self._earliest_ms or deadline_ms < self._earliest_ms):
-            self._earliest_ms = deadline_ms
 
     def _apply_span(self, record: Record, span: Span) -> None:
         """Moves of one row of one table, whole arrays at a time; their targets and flags are the same for all."""
@@ -299,8 +291,8 @@ class World:
         if span.flags & ENTERS:
             columns.since_ms[ids] = record.at_ms
         columns.deadline_ms[ids] = span.deadline_ms
-        if span.deadline_ms and (not self._earliest_ms or span.deadline_ms < self._earliest_ms):
-            self._earliest_ms = span.deadline_ms
+        if span.deadline_ms:
+            self._deadlines.put(span.deadline_ms, ids.copy())
 
     def _bear(self, birth: Birth) -> None:
         """Room, kinds and shapes for a cohort; its moves into a state are a span like any other."""
@@ -334,8 +326,6 @@ class World:
                 self.isolated.add(ident)
         if machine.service and self._is_service(machine.service):
             self.attention.call(machine.service, int(self.columns.priority[machine.service]))
-        if machine.kind in _AWAITED and machine.entered == machine.version:
-            self.attention.rouse()
         if machine.kind == "page":
             _keep(self._open_pages, int(machine.data["subject"]), ident, among=machine.state == "open")
         elif not machine.table.unit and machine.service:
@@ -403,7 +393,7 @@ class World:
             ids = np.flatnonzero(columns.kind[:size] == code).astype(np.uint32)
             if len(ids):
                 self._made[table.kind] = [ids]
-        self._find_earliest()
+        self._deadlines.put_all(columns.deadline_ms[:size])
         for ident, own in self._documents.items():
             kind = BY_CODE[int(columns.kind[ident])].kind
             if kind == "service" and own.get("on_isolation") == "stop":

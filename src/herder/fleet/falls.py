@@ -17,8 +17,8 @@ from herder.governor.scopes import LIVE, WHERE, codes_of, ill
 from herder.machines.registry import BY_KIND
 from herder.pulse.storm import FLEET, Dimension
 
-SIZES_S = 30.0
-"""A scope's size is at most this old: a fleet does not change by a tenth in half a minute."""
+SIZES_S = 120.0
+"""A scope's size is at most this old: a fleet does not change by a tenth in two minutes."""
 
 STILL_S = 0.6
 """A server that was told as silent this long ago is silent still: the board tells of each again after a quarter second."""

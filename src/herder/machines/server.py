@@ -89,7 +89,7 @@ SERVER = Table(
         Row("unavailable", "boot", "restart", guard=third_try, update=next_incarnation, page=Spawn("server_will_not_boot"),
             why="three starts failed; once more, and a person is told"),
         Row("unavailable", "boot", "restart", update=next_incarnation, why="start it again"),
-        Row("unavailable", "recheck", "unavailable", page=Spawn("server_down_long"), why="down for an hour"),
+        Row("unavailable", "recheck", "unavailable", why="down for an hour; what keeps it so has its own page"),
         Row("restart", "up", "available", guard=brings_member, update=rebooted, emits=(Emit(_MEMBER, "restored"),),
             why="rebooted as planned: its agent is back, and its engine does its work"),
         Row("restart", "up", "available", guard=was_planned, update=rebooted, emits=(Emit(_MEMBER, "restart_failed"),),

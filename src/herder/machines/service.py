@@ -10,6 +10,7 @@ HOUR_MS = 3_600_000
 RETRY_FIRST_MS = 3_000
 RETRY_LAST_MS = 120_000
 STRIKE_RETRY_MS = 5_000
+PARKED_BY_DEPENDENCY = 2  # governor.gate.Reason.DEPENDENCY: that room is above this one
 """Pauses after a playbook failed, doubled each time: a server that boots is back after three seconds, and no loop runs
 without end at full speed."""
 
@@ -17,6 +18,11 @@ without end at full speed."""
 def holds(facts: Facts, brought: Facts) -> bool:
     """It comes from the playbook that holds the service: one that was overtaken (by destroy) has no say any more."""
     return bool(facts.get("playbook")) and brought.get("sender") == facts.get("playbook")
+
+
+def is_parked(facts: Facts, brought: Facts) -> bool:
+    """Its remedy waits for a dependency that is down: one page for that, not one a service (failures.md 51)."""
+    return bool(facts.get("parked") == PARKED_BY_DEPENDENCY)
 
 
 def began(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
@@ -141,6 +147,7 @@ SERVICE = Table(
         *from_each((*_LIVE, "upgrading"), "playbook_failed", "unavailable", guard=holds, update=failed, why="the playbook did not succeed"),
         *from_each((*_LIVE, "upgrading"), "abandoned", "uncertain", guard=holds, update=ended, why="the playbook gave way"),
         Row("uncertain", "overdue", "uncertain", page=Spawn("primary_uncertain_long"), why="not known for two minutes"),
+        Row("unavailable", "overdue", "unavailable", guard=is_parked, why="down: what its remedy waits for has its own page"),
         Row("unavailable", "overdue", "unavailable", page=Spawn("service_down"), why="down for two minutes"),
         Row("restart", "overdue", "unavailable", page=Spawn("restart_slow"), why="the restart takes too long"),
         Row("upgrading", "overdue", "unavailable", page=Spawn("switchover_slow"), why="the move takes too long"),

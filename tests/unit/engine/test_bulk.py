@@ -154,7 +154,7 @@ def test_many_deadlines_are_a_bulk_and_few_are_not():
     world.columns.state[ids] = BY_KIND["member"].state_codes["uncertain"]
     for few in (10, 4_000):
         world.columns.deadline_ms[ids[:few]] = NOW
-        world._find_earliest()
+        world._deadlines.put_all(world.columns.deadline_ms[: world.size])
         assert due(world, NOW - 1) == []
         found = due(world, NOW)
         assert sum(len(item.machines) if isinstance(item, Bulk) else 1 for item in found) == few

@@ -241,6 +241,7 @@ async def test_a_shard_opens_from_its_snapshot_and_the_tail(
 ):
     monkeypatch.setattr(shard_module, "SNAPSHOT_RECORDS", 7)
     lived = await yard.told(store, clock)
+    await yard.settle()
     snapshot = await store.latest_snapshot(0)
     assert snapshot is not None
     assert snapshot[0] > 20

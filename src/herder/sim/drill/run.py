@@ -19,7 +19,7 @@ from herder.sim.fleet import FleetWorld
 from herder.sim.store import PacedStore
 
 IN_MEMORY = "memory"
-SERVICES_A_BEAT = 50_000
+SERVICES_A_BEAT = 33_000
 """Services a second that the fleet's pulse may tell of: a larger fleet beats more slowly, as it would with one controller."""
 
 STEP_S = 5.0
