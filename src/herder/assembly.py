@@ -20,6 +20,7 @@ from herder.fleet.dependencies import Dependencies
 from herder.fleet.exercises import Exercises
 from herder.fleet.leases import Leases
 from herder.fleet.recovery import AT_ONCE, Recovery
+from herder.fleet.rollouts import Rollouts
 from herder.fleet.storm import Storm
 from herder.fleet.watch import Watch
 from herder.governor.budget import limits_for
@@ -126,9 +127,10 @@ class ControlPlane:
             exercise.policy(parts.exercise_plans, parts.exercises_at_once),
         )  # fmt: skip
         self.loop.watch(lambda committed: self.exercises.moved(committed.moved))
+        self.rollouts = Rollouts(self.hands, self.loop.propose, self._may_exercise)
         self.control = Control(
             self.loop, self.board, parts.store, self.watch, parts.clock, parts.chance, parts.subnet_prefix,
-            parts.on_isolation, parts.settings, self.exercises, self.storm,
+            parts.on_isolation, parts.settings, self.exercises, self.storm, self.rollouts,
         )  # fmt: skip
 
     async def open(self) -> None:
@@ -150,6 +152,7 @@ class ControlPlane:
                 group.create_task(self.storm.run(), name="storm")
                 group.create_task(self.dependencies.run(), name="dependencies")
                 group.create_task(self.recovery.run(), name="recovery")
+                group.create_task(self.rollouts.run(), name="rollouts")
                 group.create_task(self.retention.run(), name="retention")
                 group.create_task(self._renew(), name="lease")
         finally:

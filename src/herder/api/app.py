@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from herder import __version__
-from herder.api import events, exercise, playbooks, projection, recovery, servers, services, status, storm
+from herder.api import events, exercise, playbooks, projection, recovery, rollout, servers, services, status, storm
 from herder.api.control import Control
 from herder.model.errors import HerderError, InvalidInput, NotFound
 
@@ -23,7 +23,7 @@ def build(control: Control, closing: asyncio.Event) -> FastAPI:
     app = FastAPI(title="herder", version=__version__, openapi_url="/v1/openapi.json", docs_url=None, redoc_url=None)
     app.state.control = control
     app.state.closing = closing
-    for noun in (services, servers, status, events, exercise, playbooks, recovery, storm, projection):
+    for noun in (services, servers, status, events, exercise, playbooks, recovery, rollout, storm, projection):
         app.include_router(noun.router)
     app.add_exception_handler(HerderError, _operating)
     app.add_exception_handler(RequestValidationError, _unreadable)

@@ -71,6 +71,15 @@ class Control(Protocol):
     async def release_scope(self, scope: str) -> Facts:
         """Remedies may begin there again. Returns what `storm` returns."""
 
+    async def rollout(self) -> Facts:
+        """rollouts[]: rolling reboots, the newest last: how far each is, what keeps it, when it will be over."""
+
+    async def rollout_reboot(self, *, scope: str, image: str = "", until: str = "", why: str = "") -> Facts:
+        """Begin one. Returns what `rollout` returns. Raises Conflict while another is live, Refused without fencing."""
+
+    async def order_rollout(self, name: str, order: str, *, until: str = "") -> Facts:
+        """order: pause, resume or abort. Returns what `rollout` returns."""
+
     async def projection(self, *, ended: bool = False) -> Facts:
         """How far the rows that people query are behind. ended: once no rebuild runs."""
 

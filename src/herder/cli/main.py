@@ -23,6 +23,7 @@ from herder.cli import (
     playbooks,
     projection,
     recovery,
+    rollout,
     say,
     servers,
     services,
@@ -86,6 +87,7 @@ for _name, _command, _heading, _short in (
 app.add_typer(
     storm.app, name="storm", rich_help_panel=_NIGHT, short_help="Is it them, or is it us? Freezes and budgets"
 )
+app.add_typer(rollout.app, name="rollout", rich_help_panel=_PLANE, short_help="Reboot servers in waves, onto an image")
 app.add_typer(
     exercise.app, name="exercise", rich_help_panel=_SERVICES, short_help="Services whose primary moves on a schedule"
 )

@@ -9,15 +9,17 @@ from typing import Any
 
 from herder.engine.loop import Loop
 from herder.engine.world import Machine
-from herder.fleet import commands, dependencies, exercise, playbooks, recovery_views, storm_views, views
+from herder.fleet import commands, dependencies, exercise, playbooks, recovery_views, rollout, storm_views, views
 from herder.fleet.exercises import Exercises
 from herder.fleet.explain import explain
+from herder.fleet.rollouts import Rollouts
 from herder.fleet.storm import Storm
 from herder.fleet.watch import Watch
 from herder.model.errors import InvalidInput, TimedOut
 from herder.model.names import service_name
 from herder.model.plans import engine_named, plan_named
 from herder.model.states import UnitState
+from herder.model.windows import parse_length
 from herder.ports.clock import Clock, Random
 from herder.ports.store import Store
 from herder.pulse.board import Board
@@ -38,6 +40,7 @@ class Control:
     settings: list[dict[str, Any]]
     exercises: Exercises
     storm_watch: Storm
+    rollouts: Rollouts
 
     async def create_service(
         self, *, engine: str, name: str, plan: str, major: int = 0, key: str = "", actor: str = "person"
@@ -193,6 +196,26 @@ class Control:
         """Pause, resume or abort it."""
         await self.loop.propose(lambda world: recovery_views.give_order(world, incident, order, actor))
         return await self.recovery()
+
+    async def rollout(self) -> dict[str, Any]:
+        """Rolling reboots: how far each is, what keeps it, when it will be over."""
+        return rollout.rollouts_view(self.loop.world, self.clock.now_ms())
+
+    async def rollout_reboot(
+        self, *, scope: str, image: str = "", until: str = "", why: str = "", actor: str = "person"
+    ) -> dict[str, Any]:
+        """Begin one. until: '6h', the length of its window of time."""
+        await self.rollouts.order(scope, image, self._until_ms(until), why, actor)
+        return await self.rollout()
+
+    async def order_rollout(self, name: str, order: str, *, until: str = "", actor: str = "person") -> dict[str, Any]:
+        """Pause, resume or abort it."""
+        until_ms = self._until_ms(until)
+        await self.loop.propose(lambda world: rollout.give_order(world, name, order, until_ms, actor))
+        return await self.rollout()
+
+    def _until_ms(self, until: str) -> int:
+        return self.clock.now_ms() + parse_length(until) * 1000 if until else 0
 
     async def projection(self, *, ended: bool = False) -> dict[str, Any]:
         """How far the rows that people query are behind the log."""

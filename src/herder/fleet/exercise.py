@@ -195,6 +195,8 @@ def trouble(world: World) -> str:
     for freeze in world.of_kind("freeze"):
         if freeze.state == "frozen":
             return f"{freeze.name} holds a scope frozen"
+    for ident in world.ids_in("rollout", "running").tolist():
+        return f"{world.get(ident).name} reboots servers"
     return ""
 
 

@@ -101,7 +101,7 @@ class Storm:
         world, moves, spans = self._world(), committed.decision.moves, getattr(committed, "spans", ())
         fallen = [NO_SERVERS]
         fallen += [_servers_of(world, move.kind, np.array([move.machine], np.uint32))
-                   for move in moves if (move.kind, move.source, move.target) in _FALLS]  # fmt: skip
+                   for move in moves if (move.kind, move.source, move.target) in _FALLS and not _planned(world, move.machine)]  # fmt: skip
         fallen += [
             _servers_of(world, span.kind, span.machines)
             for span in spans
@@ -262,6 +262,13 @@ _FALLS = frozenset(
     for target in ("uncertain", "unavailable")
 )
 """Moves that are falls, as (kind, source, target) codes: a set, since every move of every commit is looked up in it."""
+
+
+def _planned(world: World, machine: int) -> bool:
+    """Did its engine stop because its lead moves, as planned? A rollout moves thousands, and that is no storm."""
+    service = world.find(world.get(machine).service)
+    playbook = world.find(service.data.get("playbook", 0)) if service is not None else None
+    return playbook is not None and playbook.kind == "switchover" and playbook.live
 
 
 def _servers_of(world: World, kind: int, machines: Ids) -> Ids:

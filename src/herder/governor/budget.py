@@ -183,7 +183,23 @@ def begun_within_hour(world: World, now_ms: int, most: int) -> Ids:
         if began_ms := int(incident.data.get("began_ms", 0)):
             until_ms = now_ms if incident.live else incident.since_ms
             kept &= ~((ended >= began_ms) & (ended <= until_ms))
-    return found[kept]
+    return found[kept & ~_of_rollouts(world, found, since)]
+
+
+def _of_rollouts(world: World, found: Ids, since: int) -> NDArray[np.bool_]:
+    """Rebuilds while a rollout runs: each primary that it moves leaves one behind, as planned. It has a pace and an end of
+    its own (it pauses when one reboot in twenty fails), so they use up nobody's hour.
+    """
+    planned, ended = np.zeros(len(found), bool), world.columns.since_ms[found]
+    rollouts = world.ids("rollout")
+    for ident in (
+        rollouts[world.columns.since_ms[rollouts] >= since].tolist() + world.ids_in("rollout", "running").tolist()
+    ):
+        rollout = world.get(ident)
+        began_ms = int(rollout.data.get("began_ms", 0))
+        planned |= (ended >= began_ms) & ((ended <= rollout.since_ms) | rollout.live)
+    rebuild: NDArray[np.bool_] = world.columns.kind[found] == BY_KIND["rebuild"].code
+    return planned & rebuild
 
 
 @dataclass(frozen=True, slots=True)
