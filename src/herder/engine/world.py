@@ -267,8 +267,16 @@ class World:
             self._documents.setdefault(ident, {}).update(patch)
             columns.own[ident] = 1
         self._index(ident, new=new)
-        if row["source"] != row["target"] and int(row["kind"]) in _AWAITED:
+        if row["source"] != row["target"] or patch:  # else a deadline went round, and nothing is different
+            self._call_attention(ident, changed=row["source"] != row["target"])
+
+    def _call_attention(self, ident: int, *, changed: bool) -> None:
+        """Whose service has to be looked at, now that this one moved."""
+        if int(self.columns.kind[ident]) in _AWAITED and changed:
             self.attention.rouse()
+        service = self.get(ident).service
+        if self._is_service(service):
+            self.attention.call(service, int(self.columns.priority[service]))
 
     def _set_deadline(self, ident: int, deadline_ms: int) -> None:
         if deadline_ms and deadline_ms != self.columns.deadline_ms[ident]:
@@ -324,8 +332,6 @@ class World:
             self._rank(machine)
             if machine.kind == "service" and machine.data.get("on_isolation") == "stop":
                 self.isolated.add(ident)
-        if machine.service and self._is_service(machine.service):
-            self.attention.call(machine.service, int(self.columns.priority[machine.service]))
         if machine.kind == "page":
             _keep(self._open_pages, int(machine.data["subject"]), ident, among=machine.state == "open")
         elif not machine.table.unit and machine.service:
@@ -385,6 +391,7 @@ class World:
         self._documents[ident] = machine.data
         columns.own[ident] = 1
         self._index(ident, new=new)
+        self._call_attention(ident, changed=True)
 
     def _index_all(self) -> None:
         """The indices of a restored world: whole arrays where a kind is large, one by one where it has documents."""

@@ -135,7 +135,7 @@ class Catalogue:
         if _too_early(draft, service):
             return []
         server_up = _server_up(draft, primary)
-        standbys = [member for member in _others(draft, service) if member.state in ("available", "uncertain")]
+        standbys = _could_lead(draft, service)
         choice = choose(
             sync=service.data["sync"], standbys=len(standbys), server_up=server_up,
             restart_failed=_failed_kind(draft, service) == "restart",
@@ -227,6 +227,16 @@ def _server_up(draft: Draft, primary: Machine) -> bool:
     evidence = primary.data.get("evidence", {})
     gone = evidence.get("provider") is False and evidence.get("incarnation") == server.data["incarnation"]
     return server.state == "available" and not gone
+
+
+def _could_lead(draft: Draft, service: Machine) -> list[Machine]:
+    """Members that may be elected. On a sync plan a new primary needs somebody to wait for: with nobody left but one, a
+    failover would only be short of pledges, again and again.
+    """
+    usable = [member for member in _others(draft, service) if not member.data.get("deposed")]
+    if service.data["sync"] and len(usable) < 2:
+        return []
+    return [member for member in usable if member.state in ("available", "uncertain")]
 
 
 def _too_early(draft: Draft, service: Machine) -> bool:

@@ -80,6 +80,14 @@ def test_what_is_not_known_dead_is_not_replaced(state: str):
     assert begun(with_states(m0=state, service="uncertain")) in ([], ["primary_well"])
 
 
+def test_the_last_one_of_a_sync_plan_is_not_promoted_with_nobody_to_wait_for():
+    """Found by a drill: both other hosts had died one after the other, and failovers were short of pledges for ever."""
+    world = dead_primary()
+    world.get(sample.MEMBERS[1]).data["deposed"] = True
+    assert begun(world) == ["restart"]
+    assert begun(with_states(world, s0="unavailable")) == []
+
+
 def test_an_async_primary_is_restarted_in_place_while_its_server_runs():
     assert begun(dead_primary(sample.small())) == ["restart"]
 
