@@ -53,6 +53,10 @@ class Attention:
             if due_ms:
                 heappush(self._heaps[rank], (0, service))
 
+    def next_ms(self) -> int | None:
+        """When the next look is due, None = never. It may be early, never late."""
+        return min((heap[0][0] for heap in self._heaps if heap), default=None)
+
     def some(self, now_ms: int, limit: int) -> list[int]:
         """Up to `limit` services that are due, those of the best priority first; each has its next look later."""
         found: list[int] = []

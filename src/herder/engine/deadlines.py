@@ -34,6 +34,12 @@ class Deadlines:
         for group in np.split(ids, ends) if len(ids) else ():
             self.put(int(column[group[0]]), group)
 
+    def next_ms(self) -> int | None:
+        """When to look again: 0 = at once, None = nobody waits. It may be early, never late."""
+        if len(self._late):
+            return 0
+        return self._moments[0][0] if self._moments else None
+
     def passed(self, column: NDArray[np.int64], now_ms: int) -> Ids:
         """Machines whose deadline lies at or before now, ascending."""
         moments = self._moments

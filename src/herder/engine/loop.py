@@ -19,7 +19,10 @@ from herder.ports.clock import Clock
 
 log = logging.getLogger("herder.engine")
 
-DEADLINE_TICK_S = 0.1
+SHORTEST_NAP_S = 0.05
+LONGEST_NAP_S = 1.0
+"""Between looks at what is due by itself. Not longer, since the wall clock that deadlines go by may jump."""
+
 STORE_RETRY_S = 0.5
 
 
@@ -90,7 +93,7 @@ class Loop:
     async def _round(self) -> None:
         """Wait for something to decide, then commit commands, then events and deadlines, then one part of a bulk."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(DEADLINE_TICK_S):  # wait_for of 3.11 may swallow a cancellation
+            async with asyncio.timeout(self._nap_s()):  # wait_for of 3.11 may swallow a cancellation
                 await self._wake.wait()
         self._wake.clear()
         await self._proposals_once()
@@ -104,6 +107,13 @@ class Loop:
                 self._queue.put(single, self.world)
         if len(self._queue):
             self._wake.set()
+
+    def _nap_s(self) -> float:
+        """Until the next thing that is due by itself. Never long: wall clocks jump."""
+        due_ms = self.world.next_ms()
+        if due_ms is None:
+            return LONGEST_NAP_S
+        return min(max((due_ms - self.clock.now_ms()) / 1000, SHORTEST_NAP_S), LONGEST_NAP_S)
 
     def _queue_deadlines(self) -> None:
         """Those that have passed, unless what is queued already may be the same: they pass again at the next round."""

@@ -225,6 +225,11 @@ class World:
         """Machines whose deadline has passed, ascending. Between deadlines this costs one comparison."""
         return self._deadlines.passed(self.columns.deadline_ms, now_ms)
 
+    def next_ms(self) -> int | None:
+        """When something is due that nobody will tell of: a deadline, or a look at a service; None = nothing."""
+        moments = [moment for moment in (self._deadlines.next_ms(), self.attention.next_ms()) if moment is not None]
+        return min(moments, default=None)
+
     # changing: by a committed record only
 
     def apply(self, record: Record) -> list[int]:

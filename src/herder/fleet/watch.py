@@ -25,7 +25,10 @@ from herder.pulse.slots import Slots
 log = logging.getLogger("herder.pulse")
 
 TICK_S = 0.05
-"""How often silence is looked for; a scan of a small fleet costs microseconds, of a million half a millisecond."""
+TICKS_A_FLOOR = 30
+LONGEST_TICK_S = 1.0
+"""How often silence is looked for: every thirtieth of the shortest patience, within bounds. A scan of a small fleet costs
+microseconds, of a million half a millisecond."""
 
 US_S = 0.4
 """A tick that comes this late means that *we* were stopped; that silence is not theirs."""
@@ -69,6 +72,7 @@ class Watch:
         self._deaf_since: float | None = None
         self.echo_at = -math.inf  # when our own pulse last came back
         self._gathered: list[bytes] = []
+        self._tick_s = min(max(board.limits.floor_s / TICKS_A_FLOOR, TICK_S), LONGEST_TICK_S)
         self._seen = 0  # machine ids below this were looked through for servers
         self.storm = storm
         self.merged = Merged(world, board, submit, self._judge, on_archiving)
@@ -201,9 +205,9 @@ class Watch:
         try:
             before = self._clock.monotonic()
             while True:
-                await self._clock.sleep(TICK_S)
+                await self._clock.sleep(self._tick_s)
                 now = self._clock.monotonic()
-                late = now - before - TICK_S
+                late = now - before - self._tick_s
                 before = now
                 if late > US_S:
                     log.warning("this controller did not run for %.1f s: that silence is ours", late)
