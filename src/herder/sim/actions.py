@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from herder.model.errors import HerderError, InvalidInput, Refused, Unreachable
+from herder.model.errors import Conflict, HerderError, InvalidInput, Refused, Unreachable
 from herder.ports.driver import Position, SyncSet
 from herder.sim.engine import (
     END_OF_RECOVERY_BYTES,
@@ -113,6 +113,20 @@ def promote(cluster: Cluster, member: str, sync: SyncSet, now: float) -> Positio
         engine.source, engine.streaming, engine.standby = "", False, False
         engine.branch = cluster.new_branch(engine.branch.owner(engine.lsn), engine.lsn)
         engine.lsn += END_OF_RECOVERY_BYTES
+    return engine.position
+
+
+def hand_over(cluster: Cluster, member: str, target: str, now: float) -> Position:
+    """Valkey's FAILOVER: writes pause until the target has everything, then the roles change. Asked again, it is done already."""
+    cluster.advance(now)
+    engine, heir = cluster.up(member, now), cluster.engines.get(target)
+    if engine.standby and engine.source == target:
+        return engine.position
+    if engine.standby or heir is None or not heir.answers(now) or not heir.streaming or heir.source != member:
+        raise Conflict(f"{target} is no replica in touch with {member}", "wait until it streams")
+    heir.lsn = max(heir.lsn, engine.lsn)
+    promote(cluster, target, SyncSet(), now)
+    engine.standby, engine.source, engine.retry_at = True, target, now
     return engine.position
 
 

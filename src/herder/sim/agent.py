@@ -91,10 +91,10 @@ class SimAgent:
         """A relay speaks for it: no beats of its own until `rouse`; what happens is still told at once."""
         self._resting = True
 
-    def rouse(self, phase_s: float) -> None:
-        """It speaks for itself again."""
+    def rouse(self, phase_s: float, after: int = 0) -> None:
+        """It speaks for itself again. after: the number of the last frame in which its relay told of it."""
         if self._resting:
-            self._resting = False
+            self._resting, self._seq = False, max(self._seq, after)
             self.begin(phase_s)
 
     def task(self, coroutine: Any) -> asyncio.Task[Any]:

@@ -129,6 +129,11 @@ class FleetWorld(World):
             if self.network.between(self.relay_node, controller.name):
                 controller.wire.take_fleet(data)
 
+    def tell_of(self, stretch: slice) -> None:
+        """A relay that took over tells of all its hosts anew."""
+        told = np.arange(stretch.start, stretch.stop)
+        self.relays.tell(told[self._told_by_relay()[stretch]], self._now_ms, self._send)
+
     relay_node = "relays"
 
     # --- archives
@@ -169,7 +174,7 @@ class FleetWorld(World):
 
     def _start_agent(self, host: Host) -> None:
         if host.agent is not None:
-            host.agent.rouse(self.draw.random() * self.pulse_interval_s)
+            host.agent.rouse(self.draw.random() * self.pulse_interval_s, self.relays.told)
             return
         host.agent = SimAgent(self, host, self.pulse_interval_s)
         host.agent.begin(self.draw.random() * self.pulse_interval_s)
@@ -197,7 +202,9 @@ class FleetWorld(World):
             machine = world.get(service)
             members = [world.get(ident) for ident in machine.data["members"]]
             servers = [world.get(ident) for ident in machine.data["servers"]]
-            calm = all(each.state == "available" and each.since_ms < before_ms for each in (machine, *members, *servers))
+            calm = all(
+                each.state == "available" and each.since_ms < before_ms for each in (machine, *members, *servers)
+            )
             if calm and not world.playbooks_of(service):
                 self.rest_service(service)
 
@@ -218,7 +225,9 @@ class FleetWorld(World):
         for member, slot in zip(members, slots, strict=True):
             host = self.hosts.touch(slot)
             host.address = str(world.get(member.data["server"]).data["address"])
-            engine = Engine(member.name, host.name, Data.WHOLE, standby=member.id != lead.id, running=True, branch=branch)
+            engine = Engine(
+                member.name, host.name, Data.WHOLE, standby=member.id != lead.id, running=True, branch=branch
+            )
             engine.pid, engine.lsn, engine.streaming = cluster.new_pid(), lsn, engine.standby
             engine.source = lead.name if engine.standby else ""
             engine.sync = SyncSet(1, voters) if voters else SyncSet()

@@ -7,7 +7,7 @@ that is lost is taken over by the next server in the rack; that is not modelled)
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,15 +37,16 @@ Ids = NDArray[np.uint32]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Relay:
-    """servers: those it speaks for, ascending machine ids; `first` is the one it runs on."""
+    """servers: those it speaks for, ascending machine ids; `first` is the one it runs on, the `place`-th of them."""
 
     servers: Ids
     slots: slice
+    place: int = 0
 
     @property
     def first(self) -> int:
         """The machine id of the server it runs on."""
-        return int(self.servers[0])
+        return int(self.servers[self.place])
 
 
 class Relays:
@@ -59,10 +60,13 @@ class Relays:
         self.stalled = np.zeros(len(servers), bool)
         ends = np.searchsorted(servers, np.arange(RACK_IDS, int(servers[-1]) + RACK_IDS, RACK_IDS))
         starts = [0, *ends[:-1].tolist()]
-        self.all = [
-            Relay(servers[a:b], slice(a, b)) for a, b in zip(starts, ends.tolist(), strict=True) if b > a
-        ]
+        self.all = [Relay(servers[a:b], slice(a, b)) for a, b in zip(starts, ends.tolist(), strict=True) if b > a]
         self._seq = 0
+
+    @property
+    def told(self) -> int:
+        """The number of the last frame."""
+        return self._seq
 
     def beat(self, awake: NDArray[np.bool_], sent_ms: int, send: Callable[[bytes], None]) -> None:
         """One frame each: these hosts were heard, and nothing of them has changed. awake: by host slot."""
@@ -70,7 +74,16 @@ class Relays:
         for relay in self.all:
             heard = relay.servers[awake[relay.slots]]
             if len(heard):
-                send(encode_bitmap(Header(relay.first, 1, LIFE, self._seq, sent_ms), heard))
+                send(encode_bitmap(self._header(relay, sent_ms), heard))
+
+    def _header(self, relay: Relay, sent_ms: int) -> Header:
+        epoch = int(self.incarnation[relay.slots.start + relay.place])
+        return Header(relay.first, epoch, LIFE, self._seq, sent_ms)
+
+    def take_over(self, number: int, place: int) -> slice:
+        """The rack's relay runs on another of its servers from now on; returns the host slots that it must tell of anew."""
+        self.all[number] = replace(self.all[number], place=place)
+        return self.all[number].slots
 
     def tell(self, slots: NDArray[np.intp], sent_ms: int, send: Callable[[bytes], None]) -> None:
         """What these hosts read of their members (host slots, ascending): at first, and when something has changed."""
@@ -78,7 +91,7 @@ class Relays:
             inside = slots[(slots >= relay.slots.start) & (slots < relay.slots.stop)]
             for begin in range(0, len(inside), ROWS_EACH):
                 self._seq += 1
-                header = Header(relay.first, 1, LIFE, self._seq, sent_ms)
+                header = self._header(relay, sent_ms)
                 send(encode_rows(self._rows(header, inside[begin : begin + ROWS_EACH])))
 
     def _rows(self, header: Header, slots: NDArray[np.intp]) -> Rows:

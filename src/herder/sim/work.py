@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from herder.model.errors import Conflict, Environment, InvalidInput, TimedOut
+from herder.model.plans import Engine as Engines
 from herder.ports.driver import MemberSpec, Running, Source, SyncSet
 from herder.ports.wire import Job
 from herder.sim import actions
@@ -289,7 +290,11 @@ class Work:
         self.agent.host.deadlines.pop(self.spec.member, None)
 
     async def failover_to(self) -> Any:
-        raise InvalidInput(f"{self.spec.engine} has no planned failover of its own")
+        if self.spec.engine != Engines.VALKEY:
+            raise InvalidInput(f"{self.spec.engine} has no planned failover of its own")
+        target = argument(self.job, "source", Source)
+        await self._takes("promote")
+        return actions.hand_over(self._cluster, self.spec.member, target.member, self._now)
 
     @property
     def _cluster(self) -> Any:
