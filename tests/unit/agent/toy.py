@@ -99,8 +99,10 @@ class ToyDriver:
         pid = self._first(spec)
         try:
             reader, writer = await asyncio.open_connection(spec.address, spec.port)
-            role = (await reader.read()).decode()
-            writer.close()
+            try:
+                role = (await reader.read()).decode()
+            finally:  # a look that hangs is given up
+                writer.close()
             if not role:
                 raise ConnectionResetError
         except OSError:
