@@ -1,11 +1,7 @@
 """A rolling reboot by the production control plane over the simulated world, one service of each plan."""
 
-import pytest
-
 from herder.machines.registry import BY_CODE
 from herder.machines.table import Table
-from herder.model.errors import Conflict, Refused
-from herder.sim.clock import pass_time
 from tests.unit.sim.test_failover import PLANS, story
 
 AWAY = ("upgrading", "restart", "uncertain", "unavailable")
