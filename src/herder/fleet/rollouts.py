@@ -143,6 +143,8 @@ class Rollouts:
             going = Going(pure.ground_of(world, rollout, now_ms), now_ms)
             known = rollout.data
             going.failed_ever, going.begun = int(known.get("failed", 0)), int(known.get("begun", 0))
+            stages = {name: stage for stage, name in STAGE_NAMES.items()}
+            going.at = _place(going.ground, stages.get(known.get("stage", ""), 0), str(known.get("zone", "")))
             busy = world.ids_in("server", "upgrading", "restart")
             busy = busy[world.fact(busy, "rollout", 0, np.int64) == rollout.id]
             going.under_way = {*np.intersect1d(busy, going.ground.servers[~going.ground.rolled]).tolist()}
@@ -150,7 +152,7 @@ class Rollouts:
         elif now_ms - going.ground.at_ms >= REFRESH_MS or going.ground.known != there:
             zone = going.ground.zones[going.at[1]] if going.ground.zones else ""
             going.ground = pure.ground_of(world, rollout, now_ms)
-            going.at = (going.at[0], going.ground.zones.index(zone)) if zone in going.ground.zones else (0, 0)
+            going.at = _place(going.ground, going.at[0], zone)
         return going
 
     def _count(self, world: World, going: Going, rollout: Machine, now_ms: int) -> None:
@@ -288,3 +290,8 @@ class Rollouts:
                 if page.data["reason"] != "rollout_slow" or state != "running":
                     why = f"{world.get(ident).name} is {state}"
                     self._hands.submit(Input(page.id, "resolve", why=why, actor=pure.ACTOR))
+
+
+def _place(ground: Ground, stage: int, zone: str) -> tuple[int, int]:
+    """Where it is, by the zone's name; the beginning when nothing of it is there any more."""
+    return (stage, ground.zones.index(zone)) if zone in ground.zones else (0, 0)

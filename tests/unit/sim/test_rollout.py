@@ -1,7 +1,11 @@
 """A rolling reboot by the production control plane over the simulated world, one service of each plan."""
 
+import pytest
+
 from herder.machines.registry import BY_CODE
 from herder.machines.table import Table
+from herder.model.errors import Conflict, Refused
+from herder.sim.clock import pass_time
 from tests.unit.sim.test_failover import PLANS, story
 
 AWAY = ("upgrading", "restart", "uncertain", "unavailable")
@@ -78,3 +82,92 @@ def test_every_server_gets_a_new_life_and_nobody_loses_anything():
         assert (the(fleet).data["done"], the(fleet).data["failed"]) == (6, 0)
 
     story(play)
+
+
+def test_a_controller_that_dies_in_the_middle_is_succeeded_and_no_server_goes_twice():
+    async def play(fleet):
+        witness = Witness(fleet)
+        await order(fleet)
+        await fleet.until(lambda: the(fleet).data.get("done", 0) == 2, 600)
+        fleet.world.crash_controller("controller-a", 20)
+        await pass_time(25)
+        await fleet.until(lambda: fleet.world.active, 60)
+        witness.follow(fleet.plane)
+        await fleet.until(lambda: the(fleet).state == "done", 1800)
+        await fleet.all_well(60)
+        all_are_new(fleet)
+        assert witness.worst == 1
+        assert len(witness.upgraded) == len(set(witness.upgraded)) == 6
+
+    story(play)
+
+
+def test_a_controller_that_dies_while_a_server_reboots_brings_it_back():
+    async def play(fleet):
+        await order(fleet)
+        await fleet.until(lambda: fleet.committed.count("server", "restart"), 600)
+        fleet.world.crash_controller("controller-a", 20)
+        await pass_time(25)
+        await fleet.until(lambda: fleet.world.active, 60)
+        await fleet.until(lambda: the(fleet).state == "done", 1800)
+        await fleet.all_well(60)
+        all_are_new(fleet)
+
+    story(play)
+
+
+def test_a_primary_that_dies_while_a_standby_reboots_is_failed_over_and_the_order_goes_on():
+    async def play(fleet):
+        servers = fleet.committed.named("service", "gold").data["servers"]
+        await order(fleet)
+        await fleet.until(lambda: any(fleet.committed.get(ident).state == "restart" for ident in servers), 900)
+        fleet.faults.kill_host(fleet.host("gold"))
+        await fleet.until(lambda: the(fleet).state == "done", 3600)
+        await fleet.all_well(120)
+        assert fleet.lost("gold") == 0
+        assert fleet.doubled("gold") == []
+        assert images(fleet) == {"mended"}
+
+    story(play)
+
+
+def test_a_person_pauses_resumes_and_ends_it():
+    async def play(fleet):
+        control = fleet.plane.control
+        await order(fleet, until="6h")
+        with pytest.raises(Conflict):
+            await order(fleet)
+        await fleet.until(lambda: the(fleet).data.get("done", 0) == 1, 600)
+        await control.order_rollout(the(fleet).name, "pause")
+        await pass_time(30)
+        done = the(fleet).data["done"]
+        await pass_time(300)
+        assert (the(fleet).state, the(fleet).data["done"]) == ("paused", done)
+        (row,) = (await control.order_rollout(the(fleet).name, "resume", until="2h"))["rollouts"]
+        assert (row["state"], row["left"]) == ("running", 6 - done)
+        await fleet.until(lambda: the(fleet).data["done"] > done, 600)
+        await control.order_rollout(the(fleet).name, "abort")
+        await pass_time(120)
+        assert the(fleet).state == "aborted"
+        assert set(incarnations(fleet).values()) == {1, 2}
+
+    story(play)
+
+
+def test_a_provider_that_cannot_fence_reboots_nothing():
+    async def play(fleet):
+        fleet.world.mood.can_fence = False
+        with pytest.raises(Refused, match="cannot end a server for sure"):
+            await order(fleet)
+
+    story(play)
+
+
+def test_a_leased_primary_is_started_again_with_its_server():
+    async def play(fleet):
+        await order(fleet)
+        await fleet.until(lambda: the(fleet).state == "done", 1800)
+        await fleet.all_well(60)
+        all_are_new(fleet)
+
+    story(play, on_isolation="stop")
