@@ -91,8 +91,19 @@ def touches(scopes: Collection[str], frozen: Collection[str]) -> bool:
 
 def codes_of(world: World, servers: Ids, fact: str, names: dict[str, int]) -> NDArray[np.int64]:
     """The code of each one's scope of a kind, shape (n,). names: value -> code, taken further for new values; '' has one."""
-    values = world.fact(servers, fact, WHERE[fact], object).tolist()
-    return np.fromiter((names.setdefault(str(value or ""), len(names)) for value in values), np.int64, len(values))
+
+    def code(value: object) -> int:
+        return names.setdefault(str(value or ""), len(names))
+
+    shapes = world.columns.shape[servers]
+    known = np.flatnonzero(np.bincount(shapes, minlength=1)).tolist()
+    by_shape = np.zeros(max(known, default=0) + 1, np.int64)  # a cohort's servers share their facts: asked once a shape
+    for shape in known:
+        by_shape[shape] = code(world.shapes[shape].facts.get(fact, WHERE[fact]))
+    codes: NDArray[np.int64] = by_shape[shapes]
+    for at in np.flatnonzero(world.columns.own[servers]).tolist():
+        codes[at] = code(world.facts_of(int(servers[at])).get(fact, WHERE[fact]))
+    return codes
 
 
 def ill(world: World, servers: Ids) -> NDArray[np.bool_]:
