@@ -9,7 +9,8 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import pytest
 
@@ -60,8 +61,7 @@ COMMITS = 2
 NOBODY = 0
 
 
-@dataclass(frozen=True)
-class Fleet:
+class Fleet(NamedTuple):
     """logs: how many commits each member has, in this line of history. told: whose set the primary waits for (W).
     voters: V of the log. adding, striking: the rebuild or strike under way (0 = none); flush: what the others must reach
     before the struck one may be forgotten. terms: the timeline each is on; leads: the primary's; fork: where it began.
@@ -116,7 +116,7 @@ def steps(now: Fleet, rules: Rules) -> Iterator[Step]:
         for member in (m for m in range(len(now.logs)) if now.up(m)):
             left = tuple(f for f in now.follows if f != member)
             work = {"adding": NOBODY, "striking": NOBODY, "flush": -1} if member == now.primary else {}
-            yield f"{member} dies", replace(now, down=(*now.down, member), follows=left, faults=now.faults + 1, **work)
+            yield f"{member} dies", now._replace(down=(*now.down, member), follows=left, faults=now.faults + 1, **work)
 
 
 def _writes(now: Fleet) -> Iterator[Step]:
@@ -124,17 +124,17 @@ def _writes(now: Fleet) -> Iterator[Step]:
     logs = now.logs
     if now.written < COMMITS:
         grown = _with(logs, now.primary, logs[now.primary] + 1)
-        yield "writes", replace(now, logs=grown, written=now.written + 1)
+        yield "writes", now._replace(logs=grown, written=now.written + 1)
     for member in now.follows:
         if logs[member] < logs[now.primary]:
-            yield f"{member} receives", replace(now, logs=_with(logs, member, logs[member] + 1))
+            yield f"{member} receives", now._replace(logs=_with(logs, member, logs[member] + 1))
         if now.terms[member] < now.leads and logs[member] >= now.fork:
-            yield f"{member} is on its timeline", replace(now, terms=_with(now.terms, member, now.leads))
+            yield f"{member} is on its timeline", now._replace(terms=_with(now.terms, member, now.leads))
     if now.told:
         held = max((logs[member] for member in now.told if member in now.follows), default=0)
         reach = min(held, logs[now.primary])
         if reach > now.acknowledged:
-            yield "acknowledges", replace(now, acknowledged=reach)
+            yield "acknowledges", now._replace(acknowledged=reach)
 
 
 def _adds(now: Fleet, rules: Rules) -> Iterator[Step]:
@@ -142,20 +142,20 @@ def _adds(now: Fleet, rules: Rules) -> Iterator[Step]:
     if now.adding:
         member = now.adding - 1
         if not rules.voter_before_set and member in now.told:
-            yield f"records {member}", replace(now, voters=_added(now.voters, member), adding=NOBODY)
+            yield f"records {member}", now._replace(voters=_added(now.voters, member), adding=NOBODY)
         else:
             told = tuple(sorted({*now.told, member}))
             yield (
                 f"waits for {member}",
-                replace(now, told=told, adding=NOBODY if rules.voter_before_set else now.adding),
+                now._replace(told=told, adding=NOBODY if rules.voter_before_set else now.adding),
             )
         return
     for member in now.follows:
         if member not in now.voters and not now.striking:
             if rules.voter_before_set:
-                yield f"records {member}", replace(now, voters=_added(now.voters, member), adding=member + 1)
+                yield f"records {member}", now._replace(voters=_added(now.voters, member), adding=member + 1)
             else:
-                yield f"begins {member}", replace(now, adding=member + 1)
+                yield f"begins {member}", now._replace(adding=member + 1)
     for member in range(len(now.logs)):
         if now.up(member) and member != now.primary and member not in now.follows:
             yield f"{member} rejoins", _rejoined(now, member)
@@ -164,7 +164,7 @@ def _adds(now: Fleet, rules: Rules) -> Iterator[Step]:
 def _rejoined(now: Fleet, member: int) -> Fleet:
     """It streams from the present primary; what it had beyond the fork is gone."""
     kept = min(now.logs[member], now.logs[now.primary])
-    return replace(now, logs=_with(now.logs, member, kept), follows=tuple(sorted({*now.follows, member})))
+    return now._replace(logs=_with(now.logs, member, kept), follows=tuple(sorted({*now.follows, member})))
 
 
 def _strikes(now: Fleet, rules: Rules) -> Iterator[Step]:
@@ -174,8 +174,8 @@ def _strikes(now: Fleet, rules: Rules) -> Iterator[Step]:
         rest = [voter for voter in now.voters if voter != member]
         if not rules.flush_before_forgetting or all(now.logs[voter] >= now.flush for voter in rest):
             voters = service.voter_removed({"voters": list(now.voters)}, {"member": member}, 0)["voters"]
-            yield f"forgets {member}", replace(now, voters=tuple(voters), striking=NOBODY, flush=-1)
-        yield "gives the strike up", replace(now, striking=NOBODY, flush=-1)
+            yield f"forgets {member}", now._replace(voters=tuple(voters), striking=NOBODY, flush=-1)
+        yield "gives the strike up", now._replace(striking=NOBODY, flush=-1)
         return
     for member in now.voters:
         if len(now.voters) > 1 and not now.adding:
@@ -183,7 +183,7 @@ def _strikes(now: Fleet, rules: Rules) -> Iterator[Step]:
             if told:
                 flush = now.logs[now.primary]
                 cut = tuple(f for f in now.follows if f != member)
-                yield f"shrinks by {member}", replace(now, told=told, striking=member + 1, flush=flush, follows=cut)
+                yield f"shrinks by {member}", now._replace(told=told, striking=member + 1, flush=flush, follows=cut)
 
 
 def _promotes(now: Fleet, rules: Rules) -> Iterator[Step]:
@@ -200,7 +200,7 @@ def _promotes(now: Fleet, rules: Rules) -> Iterator[Step]:
                 new_voters = tuple(change["voters"])
                 yield (
                     f"{elected.candidate} leads by pledges of {pledgers}",
-                    replace(now, primary=change["primary"], voters=new_voters, told=new_voters, follows=(), adding=NOBODY,
+                    now._replace(primary=change["primary"], voters=new_voters, told=new_voters, follows=(), adding=NOBODY,
                             striking=NOBODY, leads=now.leads + 1, fork=now.logs[elected.candidate],
                             terms=_with(now.terms, elected.candidate, now.leads + 1), timeline=change["timeline"]),
                 )  # fmt: skip
