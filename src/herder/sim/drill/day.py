@@ -18,6 +18,7 @@ from herder.sim import actions
 from herder.sim.clock import SimRandom
 from herder.sim.cohorts import cohorts, kinds
 from herder.sim.drill import scenario as scenarios
+from herder.sim.drill.rollout import order_reboot
 from herder.sim.drill.scenario import Event, Scenario, What
 from herder.sim.engine import Data
 from herder.sim.faults import Faults
@@ -96,6 +97,7 @@ class Day:
         self.archives = Archives(world, scenario.fleet.archive)
         self.down = Down(set())
         self.store = 0
+        self._orders: list[asyncio.Task[None]] = []
         self.say: Callable[[str], None] = lambda sentence: None
 
     # --- before the day
@@ -215,6 +217,8 @@ class Day:
             self._set_cut(event, cut=True)
         elif event.what in (What.POWER_OFF, What.DIE):
             self.world.switch_off(self._chosen(event).tolist(), for_good=event.what is What.DIE)
+        elif event.what is What.REBOOT:
+            self._orders.append(order_reboot(self.world, event))
         elif event.what is What.FREEZE:
             assert event.until_ms is not None
             for slot in self._chosen(event).tolist():
@@ -287,7 +291,9 @@ class Day:
         """Hosts that were off come back by themselves, one after the other."""
         off = self.world.rows_off(self._chosen(event))
         loop = asyncio.get_running_loop()
-        for slot, at in zip(off.tolist(), (self.draw.random(len(off)) * max(event.return_s, 1.0)).tolist(), strict=True):
+        for slot, at in zip(
+            off.tolist(), (self.draw.random(len(off)) * max(event.return_s, 1.0)).tolist(), strict=True
+        ):
             loop.call_later(at, self._comes_back, slot)
 
     def _comes_back(self, slot: int) -> None:

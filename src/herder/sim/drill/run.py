@@ -14,6 +14,7 @@ from herder.sim import clock
 from herder.sim.drill.day import Day
 from herder.sim.drill.observer import Ended, Observer
 from herder.sim.drill.result import DrillResult
+from herder.sim.drill.scenario import Event, What
 from herder.sim.drill.types import Drill, OnProgress
 from herder.sim.fleet import FleetWorld
 from herder.sim.store import PacedStore
@@ -36,6 +37,11 @@ def run_drill(drill: Drill, on_progress: OnProgress) -> DrillResult:
         store.close()
 
 
+def _last_ms(event: Event) -> int:
+    """When it is over. An order is over when it is done, and then everything is well."""
+    return event.at_ms if event.what is What.REBOOT or event.until_ms is None else event.until_ms
+
+
 class _Opened:
     """The day's store. One that really waits (a server) lives in a thread of its own, at a virtual pace."""
 
@@ -48,7 +54,9 @@ class _Opened:
             self._paced = PacedStore(self._enter)
 
     async def _enter(self) -> Store:
-        self._store = await self._stack.enter_async_context(self._drill.store(clock.SimClock(self._drill.scenario.start_ms)))
+        self._store = await self._stack.enter_async_context(
+            self._drill.store(clock.SimClock(self._drill.scenario.start_ms))
+        )
         return _Kept(self._store, self._stack)  # type: ignore[return-value]
 
     async def store(self) -> Any:
@@ -92,7 +100,7 @@ async def _live(drill: Drill, opened: _Opened, on_progress: OnProgress) -> Drill
     observer.begin(controller.plane)
     going.append(asyncio.create_task(observer.run()))
     end = world.now + scenario.seconds
-    last_s = max((((event.until_ms or event.at_ms) - scenario.start_ms) / 1000 for event in scenario.events), default=0.0)
+    last_s = max(((_last_ms(event) - scenario.start_ms) / 1000 for event in scenario.events), default=0.0)
     while world.now < end:
         await asyncio.sleep(STEP_S)
         well = observer.well_ms is not None and observer.well_ms + CALM_S * 1000 < scenario.start_ms + world.now * 1000
