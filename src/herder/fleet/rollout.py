@@ -18,11 +18,12 @@ from herder.engine.decide import Input
 from herder.engine.world import Ids, Machine, World
 from herder.fleet.commands import switch_over
 from herder.governor.pace import forecast
-from herder.governor.scopes import FLEET, codes_of, read_scope, stand_in
+from herder.governor.scopes import codes_of, read_scope, stand_in
 from herder.machines.dependency import What
 from herder.machines.registry import BY_KIND
 from herder.machines.table import CREATE
 from herder.model.errors import Conflict, HerderError, InvalidInput, NotFound
+from herder.pulse.storm import FLEET
 
 ACTOR = "rollout"
 LIVE = ("running", "paused")

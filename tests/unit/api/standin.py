@@ -51,6 +51,13 @@ RECOVERY = {
     "early_ms": NOW_MS + 120_000, "late_ms": NOW_MS + 180_000,
 }  # fmt: skip
 
+ROLLOUT = {
+    "id": "rollout-42", "state": "running", "scope": "zone:a", "image": "mended", "by": "ann", "why": "a hole in the kernel",
+    "since_ms": NOW_MS - 90_000, "until_ms": NOW_MS + 21_600_000, "total": 3000, "done": 1200, "left": 1800, "under_way": 37,
+    "window": 64, "failed": 2, "held": "incident-12 is recovering", "stage": "standbys", "zone": "a", "per_s": 13.3,
+    "end_ms": NOW_MS + 135_000, "early_ms": NOW_MS + 120_000, "late_ms": 0,
+}  # fmt: skip
+
 STORE = {
     "name": "object-store:eu-1", "what": "object_store", "state": "restart", "since_ms": NOW_MS - 4_000, "why": "",
     "backlog": 900, "draining": 50,
@@ -203,6 +210,17 @@ class StandIn:
     async def order_recovery(self, incident: str, order: str) -> dict[str, Any]:
         self.asked.append(("order_recovery", incident, order))
         return await self.recovery()
+
+    async def rollout(self) -> dict[str, Any]:
+        return {"rollouts": [ROLLOUT]}
+
+    async def rollout_reboot(self, *, scope: str, image: str = "", until: str = "", why: str = "") -> dict[str, Any]:
+        self.asked.append(("rollout_reboot", scope, image, until, why))
+        return await self.rollout()
+
+    async def order_rollout(self, name: str, order: str, *, until: str = "") -> dict[str, Any]:
+        self.asked.append(("order_rollout", name, order, until))
+        return await self.rollout()
 
     async def storm(self) -> dict[str, Any]:
         return STORM | {"freezes": list(self.frozen.values())}
