@@ -138,7 +138,7 @@ class FleetWorld(World):
 
     # --- archives
 
-    def set_stalled(self, slots: Slots, stalled: bool) -> None:
+    def set_stalled(self, slots: Slots, *, stalled: bool) -> None:
         """These hosts' members cannot archive (or can again), and say so with their next frame."""
         self.relays.stalled[slots] = stalled
         told = self._told_by_relay()[slots]
@@ -271,7 +271,8 @@ class FleetWorld(World):
 
     def rows_off(self, slots: Slots) -> Slots:
         """Those of them that are off."""
-        return slots[self.hosts.power[slots] == hosts.OFF]
+        off: Slots = slots[self.hosts.power[slots] == hosts.OFF]
+        return off
 
     def cut_rows(self, slots: Slots, *, cut: bool) -> None:
         """The controller does not hear these hosts (or hears them again); they hear each other."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from herder.assembly import ControlPlane
 from herder.engine.buckets import Rate
+from herder.engine.decide import Input
 from herder.engine.world import World as Committed
 from herder.fleet.dependencies import declare, name_of
 from herder.ports.archive import Drained
@@ -303,5 +304,5 @@ class Day:
             self.world.power_on(host)
 
 
-def _declared(world: Committed, what: str, scope: str) -> list[object]:
-    return [*declare(world, what, scope, "drill")]
+def _declared(world: Committed, what: str, scope: str) -> list[Input]:
+    return declare(world, what, scope, "drill")

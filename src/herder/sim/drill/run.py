@@ -57,7 +57,7 @@ class _Opened:
         self._store = await self._stack.enter_async_context(
             self._drill.store(clock.SimClock(self._drill.scenario.start_ms))
         )
-        return _Kept(self._store, self._stack)  # type: ignore[return-value]
+        return _Kept(self._store, self._stack)
 
     async def store(self) -> Any:
         """What the controllers commit to."""
