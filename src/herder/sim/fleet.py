@@ -6,7 +6,7 @@ What is at rest is told by relays, a bit a server. What is not has agents of its
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -70,6 +70,7 @@ class FleetWorld(World):
         self.off_at: NDArray[np.float64] = np.empty(0)
         self.cut: NDArray[np.bool_] = np.empty(0, bool)
         self.zone_codes: dict[str, int] = {}
+        self._cut_off: dict[int, str] = {}  # host slots with cuts in the network, and their servers' names
         self.awoken: dict[int, None] = {}  # services with agents of their own
         self._own_agent: NDArray[np.bool_] = np.empty(0, bool)
         self._known: dict[int, None] = {}  # services that have engines: now, or since they last rested
@@ -170,6 +171,8 @@ class FleetWorld(World):
             if host.alive and not self._own_agent[slot]:
                 self._start_agent(host)
             self._own_agent[slot] = True
+            if self.cut[slot]:
+                self._cut_host(slot)
         self.settle(self.committed.get(service).name)
 
     def _start_agent(self, host: Host) -> None:
@@ -277,11 +280,52 @@ class FleetWorld(World):
     def cut_rows(self, slots: Slots, *, cut: bool) -> None:
         """The controller does not hear these hosts (or hears them again); they hear each other."""
         self.cut[slots] = cut
-        act = self.network.cut if cut else self.network.heal
-        for slot in slots[self._own_agent[slots]].tolist():
+        for slot in slots.tolist():
+            if cut and self._own_agent[slot]:
+                self._cut_host(slot)
+            elif not cut and slot in self._cut_off:
+                name = self._cut_off.pop(slot)
+                for controller in self.controllers:
+                    self.network.heal_edge(name, controller)
+
+    def _cut_host(self, slot: int) -> None:
+        if slot not in self._cut_off:
+            name = self._cut_off[slot] = self.hosts.touch(slot).name
             for controller in self.controllers:
-                act(self.hosts.touch(slot).name, controller)
-                act(controller, self.hosts.touch(slot).name)
+                self.network.cut_edge(name, controller)
+
+    # --- what rows answer
+
+    async def probe_from(self, node: str, address: str, port: int, timeout_s: float) -> str:
+        """See World. A host that nothing has happened to answers as it is, and stays a row."""
+        slot = self._row_at(address)
+        if slot is None:
+            return await super().probe_from(node, address, port, timeout_s)
+        seen = not (self.cut[slot] and node in self.controllers) and self.network.between(node, self.relay_node)
+        well = self.hosts.power[slot] == hosts.RUNNING and self.hosts.frozen_until[slot] <= self.now
+        await asyncio.sleep(self.network.weather.delay_s if seen and well else timeout_s)
+        return "serving" if seen and well else "silent"
+
+    def _row_at(self, address: str) -> int | None:
+        """The slot of an untouched member's host, by the address that its cohort gave it."""
+        number = address.removeprefix("m").removesuffix(".fleet")
+        if address in self.addresses or not number.isdigit():
+            return None
+        slot = int(np.searchsorted(self.member_of, np.uint32(int(number))))
+        return slot if slot < len(self.member_of) and int(self.member_of[slot]) == int(number) else None
+
+    def listens(self, server: str) -> bool:
+        """See World. Every row that runs has its agent."""
+        slot = self.hosts.slot_of(server)
+        row = slot is not None and slot < len(self._own_agent) and slot not in self.hosts.touched
+        return row or super().listens(server)
+
+    def deliver(self, server: str, data: bytes, node: str, come: Callable[[bytes], None]) -> None:
+        """See World. A job is something that happens: the agent that does it is there from now on."""
+        slot = self.hosts.slot_of(server)
+        if slot is not None and slot < len(self.service_of):
+            self.awake_service(int(self.service_of[slot]))
+        super().deliver(server, data, node, come)
 
     def awake_the_ill(self) -> None:
         """Services that the log does not have as well speak for themselves: their standbys have something to say."""

@@ -140,7 +140,7 @@ class World:
     def _make_host(self, name: str, slot: int) -> Host:
         rows = self.hosts
         host = Host(name, slot, HostClock(float(rows.clock_offset[slot]), float(rows.clock_rate[slot])))
-        host.alive = rows.power[slot] == hosts.RUNNING
+        host.alive = bool(rows.power[slot] == hosts.RUNNING)  # a numpy bool is not False
         host.incarnation, host.fenced = int(rows.incarnation[slot]), int(rows.fenced[slot])
         host.disk.full = bool(rows.disk_full[slot])
         return host
