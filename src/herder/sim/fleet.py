@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from herder.engine.world import World as Committed
 from herder.ports.driver import SyncSet
 from herder.ports.provider import Launch
+from herder.ports.wire import Pulse
 from herder.sim import actions, hosts
 from herder.sim.agent import SimAgent
 from herder.sim.engine import FIRST_LSN, Data, Engine
@@ -68,9 +69,9 @@ class FleetWorld(World):
         self.member_of: NDArray[np.uint32] = np.empty(0, np.uint32)
         self.primary: NDArray[np.bool_] = np.empty(0, bool)
         self.off_at: NDArray[np.float64] = np.empty(0)
-        self.cut: NDArray[np.bool_] = np.empty(0, bool)
+        self.cut: NDArray[np.bool_] = np.empty(0, bool)  # no controller hears this host
+        self.unreached: NDArray[np.bool_] = np.empty(0, bool)  # nor reaches it
         self.zone_codes: dict[str, int] = {}
-        self._cut_off: dict[int, str] = {}  # host slots with cuts in the network, and their servers' names
         self.awoken: dict[int, None] = {}  # services with agents of their own
         self._own_agent: NDArray[np.bool_] = np.empty(0, bool)
         self._known: dict[int, None] = {}  # services that have engines: now, or since they last rested
@@ -100,7 +101,7 @@ class FleetWorld(World):
         self.service_of = world.fact(ids, "service", 0, np.uint32)
         self.member_of = world.fact(ids, "member", 0, np.uint32)
         self.primary = world.fact(self.member_of, "role", "", "U7") == "primary"
-        self.off_at, self.cut = np.zeros(len(ids)), np.zeros(len(ids), bool)
+        self.off_at, self.cut, self.unreached = (np.zeros(len(ids), kind) for kind in (float, bool, bool))
         self.relays = Relays(ids, self.member_of, self.primary)
         self._own_agent = np.zeros(len(ids), bool)
         self.relays.tell(np.arange(len(ids)), self._now_ms, self._send)
@@ -171,8 +172,6 @@ class FleetWorld(World):
             if host.alive and not self._own_agent[slot]:
                 self._start_agent(host)
             self._own_agent[slot] = True
-            if self.cut[slot]:
-                self._cut_host(slot)
         self.settle(self.committed.get(service).name)
 
     def _start_agent(self, host: Host) -> None:
@@ -277,34 +276,39 @@ class FleetWorld(World):
         off: Slots = slots[self.hosts.power[slots] == hosts.OFF]
         return off
 
-    def cut_rows(self, slots: Slots, *, cut: bool) -> None:
-        """The controller does not hear these hosts (or hears them again); they hear each other."""
-        self.cut[slots] = cut
-        for slot in slots.tolist():
-            if cut and self._own_agent[slot]:
-                self._cut_host(slot)
-            elif not cut and slot in self._cut_off:
-                name = self._cut_off.pop(slot)
-                for controller in self.controllers:
-                    self.network.heal_edge(name, controller)
+    def cut_rows(self, slots: Slots, *, cut: bool, heard: bool = False, reached: bool = False) -> None:
+        """No controller hears and reaches these hosts (or does again); they hear each other. heard, reached: one way of it
+        stays open.
+        """
+        self.cut[slots], self.unreached[slots] = cut and not heard, cut and not reached
 
-    def _cut_host(self, slot: int) -> None:
-        if slot not in self._cut_off:
-            name = self._cut_off[slot] = self.hosts.touch(slot).name
-            for controller in self.controllers:
-                self.network.cut_edge(name, controller)
+    # --- what rows answer, and what passes a cut
 
-    # --- what rows answer
+    def _slot(self, server: str) -> int | None:
+        """Of a host that was there before the day."""
+        slot = self.hosts.slot_of(server)
+        return slot if slot is not None and slot < len(self.service_of) else None
+
+    def publish(self, host: Host, frame: Pulse) -> None:
+        """See World."""
+        if host.slot >= len(self.cut) or not self.cut[host.slot]:
+            super().publish(host, frame)
 
     async def probe_from(self, node: str, address: str, port: int, timeout_s: float) -> str:
         """See World. A host that nothing has happened to answers as it is, and stays a row."""
         slot = self._row_at(address)
+        row = slot is not None
         if slot is None:
+            slot = self._slot(self.addresses.get(address, ""))
+        if slot is not None and node in self.controllers and (self.cut[slot] or self.unreached[slot]):
+            await asyncio.sleep(timeout_s)
+            return "silent"
+        if slot is None or not row:
             return await super().probe_from(node, address, port, timeout_s)
-        seen = not (self.cut[slot] and node in self.controllers) and self.network.between(node, self.relay_node)
         well = self.hosts.power[slot] == hosts.RUNNING and self.hosts.frozen_until[slot] <= self.now
-        await asyncio.sleep(self.network.weather.delay_s if seen and well else timeout_s)
-        return "serving" if seen and well else "silent"
+        seen = well and self.network.between(node, self.relay_node)
+        await asyncio.sleep(self.network.weather.delay_s if seen else timeout_s)
+        return "serving" if seen else "silent"
 
     def _row_at(self, address: str) -> int | None:
         """The slot of an untouched member's host, by the address that its cohort gave it."""
@@ -316,16 +320,17 @@ class FleetWorld(World):
 
     def listens(self, server: str) -> bool:
         """See World. Every row that runs has its agent."""
-        slot = self.hosts.slot_of(server)
-        row = slot is not None and slot < len(self._own_agent) and slot not in self.hosts.touched
-        return row or super().listens(server)
+        slot = self._slot(server)
+        return (slot is not None and slot not in self.hosts.touched) or super().listens(server)
 
     def deliver(self, server: str, data: bytes, node: str, come: Callable[[bytes], None]) -> None:
         """See World. A job is something that happens: the agent that does it is there from now on."""
-        slot = self.hosts.slot_of(server)
-        if slot is not None and slot < len(self.service_of):
+        slot = self._slot(server)
+        if slot is None:
+            super().deliver(server, data, node, come)
+        elif not self.unreached[slot]:
             self.awake_service(int(self.service_of[slot]))
-        super().deliver(server, data, node, come)
+            super().deliver(server, data, node, lambda reply: None if self.cut[slot] else come(reply))
 
     def awake_the_ill(self) -> None:
         """Services that the log does not have as well speak for themselves: their standbys have something to say."""

@@ -63,19 +63,6 @@ class Network:
             self._cuts.pop((source, target), None)
         self._tell(self.after)
 
-    def cut_edge(self, one: str, other: str) -> None:
-        """Both directions between two nodes of which one is no engine's host: no stream changes, nothing is reckoned up."""
-        for way in ((one, other), (other, one)):
-            self._cuts[way] = self._cuts.get(way, 0) + 1
-
-    def heal_edge(self, one: str, other: str) -> None:
-        """Take one such cut away."""
-        for way in ((one, other), (other, one)):
-            if self._cuts.get(way, 0) > 1:
-                self._cuts[way] -= 1
-            else:
-                self._cuts.pop(way, None)
-
     def heal_all(self) -> None:
         """Every node hears every other, in fair weather."""
         self._tell(self.before)

@@ -286,7 +286,8 @@ class Day:
                 if event.direction is not scenarios.Direction.TO:
                     act(name, ANY)
             return
-        world.cut_rows(self._chosen(event), cut=cut)
+        way = event.direction
+        world.cut_rows(self._chosen(event), cut=cut, heard=way is scenarios.Direction.TO, reached=way is scenarios.Direction.FROM)
 
     def _return(self, event: Event) -> None:
         """Hosts that were off come back by themselves, one after the other."""
