@@ -82,6 +82,7 @@ class Loop:
             raise RuntimeError("the loop has no effects to run")
         self.effects.start(self.world)
         following = asyncio.create_task(self.shard.follower.run(), name="projection")
+        following.add_done_callback(_tell_of_its_end)
         try:
             while True:
                 await self._round()
@@ -180,6 +181,12 @@ class Loop:
         return {"seq": self.world.seq, "epoch": self.world.epoch, "machines": len(self.world.machines), "waiting": len(self._queue),
                 "dropped": self.dropped, "frozen": self.frozen, "store_down": self.store_down_since is not None,
                 "effects": self.effects.busy() if self.effects else []}  # fmt: skip
+
+
+def _tell_of_its_end(task: asyncio.Task[None]) -> None:
+    """The projection may end; the log goes on, and people must know that rows do not."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("the projection follows no more: herder rebuild-projection, after a restart", exc_info=error)
 
 
 def _answer(future: asyncio.Future[Committed], answer: Committed | Exception) -> None:

@@ -71,6 +71,7 @@ class PacedStore:
     ) -> None:
         self._latency_s = latency_s
         self._rows_per_s = rows_per_s
+        self._projecting: Any = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="paced store", daemon=True)
         self._thread.start()
@@ -100,15 +101,26 @@ class PacedStore:
 
     async def project(self, change: Change) -> None:
         """See the port. Rows follow slowly in virtual time, so that they are written while the day goes on."""
-        begun = self._begin(self._inner.project(change))
+        before = self._projecting
+        self._projecting = self._begin(self._after(before, self._inner.project, change))
         await asyncio.sleep((len(change.units) if change.units is not None else 0) / self._rows_per_s + self._latency_s)
-        begun.result()
+        if before is not None:
+            before.result()  # this one has until the next
+
+    @staticmethod
+    async def _after(before: Any, call: Callable[[Change], Awaitable[None]], change: Change) -> None:
+        """One at a time, in their order."""
+        if before is not None:
+            await asyncio.wait((asyncio.wrap_future(before),))
+        await call(change)
 
     async def close(self) -> None:
         """Nothing yet: its maker ends it."""
 
     def end(self) -> None:
-        """Close the store and end its thread."""
+        """Close the store, once everything is written, and end its thread."""
+        if self._projecting is not None:
+            self._projecting.exception()
         self._wait(self._inner.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()

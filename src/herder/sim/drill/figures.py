@@ -19,7 +19,8 @@ AXIS_ROOM_MS = 60_000
 LATE_MS = 60_000
 """A page that takes longer than this to arrive is drawn as late."""
 
-_KINDS = {"service": "services", "archive": "archives", "server": "servers", "member": "members"}
+_KINDS = {"service": "services", "archive": "archives", "server": "servers", "member": "members",
+          "dependency": "dependencies"}  # fmt: skip
 
 
 def all_of(result: DrillResult, states: Sequence[str], hues: Sequence[str]) -> list[str]:
