@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from herder.engine.record import Move
+from herder.engine.scopes import scopes_of, scopes_of_service, touches
 from herder.engine.world import Machine, World
 from herder.machines.table import CREATE, Emit, Row
 from herder.ports.store import Claim
@@ -251,9 +252,32 @@ def page_input(draft: Draft, machine: Machine, reason: str, text: str) -> Input:
     for page in draft.open_pages(subject):
         if page.data["reason"] == reason:
             return Input(page.id, "again", {"sender": machine.id}, why=text)
+    if (covering := _covering(draft, subject, reason)) is not None:
+        return Input(covering.id, "again", {"sender": machine.id}, why=text)
     facts = {"subject": subject, "raised_by": machine.id, "reason": reason, "text": text, "times": 1,
              "name": f"page-{draft.next_id}", "service": subject}  # fmt: skip
     return Input(draft.allocate(), CREATE, facts, why=text, create="page")
+
+
+OF_ITS_OWN = frozenset({"exercise_failed", "durability_overridden", "failover_blocked", "rebuild_fails"})
+"""Reasons that no incident explains, or whose page is looked for before it is raised again."""
+
+
+def _covering(draft: Draft, subject: int, reason: str) -> Machine | None:
+    """The open page of an incident that this subject's trouble is part of: a mass event has one page, not one a unit. Who
+    is still ill when the incident is over has a page of its own when the next deadline passes.
+    """
+    world = draft.world
+    incidents = world.ids_in("incident", "verifying", "ours", "recovering", "paused")
+    machine = draft.find(subject)
+    if not len(incidents) or machine is None or machine.kind not in ("service", "server") or reason in OF_ITS_OWN:
+        return None
+    scopes = scopes_of(machine) if machine.kind == "server" else scopes_of_service(draft, machine)
+    for incident in (draft.get(int(ident)) for ident in incidents):
+        pages = draft.open_pages(incident.id)
+        if pages and touches(scopes, incident.data["scopes"]):
+            return pages[0]
+    return None
 
 
 def claim_kind(kind: str, fact: str) -> str:

@@ -2,48 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from herder.engine.world import Ids, Machine, World
+from herder.engine.scopes import WHERE, scopes_of, scopes_of_service, touches
+from herder.engine.world import Ids, World
 from herder.machines.registry import BY_KIND
 from herder.model.errors import InvalidInput, NotFound
 from herder.pulse.storm import FLEET
 
-WHERE: dict[str, str] = {"zone": "local", "provider": "local", "version": "", "image": ""}
-"""Fact of a server -> what a server that says nothing has. '' is no scope: it is not known."""
+__all__ = [
+    "LIVE",
+    "WHERE",
+    "codes_of",
+    "ill",
+    "in_scope",
+    "read_scope",
+    "scopes_of",
+    "scopes_of_service",
+    "stand_in",
+    "touches",
+]
 
 LIVE = ("available", "uncertain", "unavailable", "restart")
 """Servers in these states are counted: one that is being made or given back cannot fall."""
-
-
-class Machines(Protocol):
-    """A world, or a world as it would be."""
-
-    def get(self, machine: int) -> Machine:
-        """The machine of that id."""
-
-    def find(self, machine: int) -> Machine | None:
-        """The machine of that id, or None."""
-
-
-def scopes_of(server: Machine) -> tuple[str, ...]:
-    """Where a server stands, the fleet first."""
-    said = ((fact, str(server.data.get(fact, default) or "")) for fact, default in WHERE.items())
-    return (FLEET, *(f"{fact}:{value}" for fact, value in said if value))
-
-
-def scopes_of_service(machines: Machines, service: Machine) -> set[str]:
-    """All scopes that any of its servers stands in, and its own."""
-    found = {FLEET, f"service:{service.name}"}
-    for ident in service.data.get("servers", ()):
-        server = machines.find(ident)
-        if server is not None:
-            found.update(scopes_of(server), (f"server:{server.name}",))
-    return found
 
 
 def in_scope(world: World, scopes: Sequence[str]) -> Ids:
@@ -82,11 +66,6 @@ def read_scope(world: World, text: str) -> str:
     if not len(in_scope(world, [f"{kind}:{name}"])):
         raise NotFound(f"no server stands in {kind}:{name}", "see which scopes there are: herder storm")
     return f"{kind}:{name}"
-
-
-def touches(scopes: Collection[str], frozen: Collection[str]) -> bool:
-    """Do they have one in common?"""
-    return not set(scopes).isdisjoint(frozen)
 
 
 def codes_of(world: World, servers: Ids, fact: str, names: dict[str, int]) -> NDArray[np.int64]:

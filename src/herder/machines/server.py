@@ -109,5 +109,6 @@ SERVER = Table(
         Row("upgrading", "overdue", "uncertain", emits=(Emit(_MEMBER, "restart_failed"),),
             why="it was to be rebooted and does not answer: neither seen alive nor known dead"),
         Row("upgrading", "retire", "retiring", why="its service was destroyed"),
+        Row("restart", "fenced", "unavailable", why="the life that was being started was fenced: it needs a new one", proves=("fence",)),
     ),
 )  # fmt: skip

@@ -26,6 +26,10 @@ REBUILD_TRIES = 5
 REBUILD_PAUSE_MAX_S = 300
 BOOT_FIRST_MS = 2_000
 BOOT_LAST_MS = 300_000
+BOOTS_AT_ONCE = 4000
+"""Servers that are being started at a time, ten seconds' worth of a large account's launches: who would wait longer for the
+provider's bucket than a start may take (a minute) is not begun. No page and no parked remedy: the next tick asks again."""
+
 REVIEWED_MAX = 1000
 """Services looked at again in one tick, 20 us each; more of them take turns, premium ones first."""
 
@@ -35,6 +39,16 @@ class Door:
 
     def __init__(self, draft: Draft) -> None:
         self._draft = draft
+        self._begun = 0
+
+    @cached_property
+    def _booting(self) -> int:
+        return self._draft.world.count("server", "restart")
+
+    def room_to_boot(self) -> bool:
+        """May one more server be started now? Who asks and may takes the place."""
+        self._begun += 1
+        return self._booting + self._begun <= BOOTS_AT_ONCE
 
     @cached_property
     def _gate(self) -> Gate:
@@ -86,10 +100,21 @@ class Catalogue:
         for server in (draft.get(ident) for ident in service.data["servers"]):
             if server.state == "unavailable" and service.state != "retiring":
                 tries = int(server.data.get("boots", 0))
-                if draft.now_ms >= server.since_ms + min(BOOT_FIRST_MS << tries, BOOT_LAST_MS):
-                    why = f"{server.name} does not run: start it again"
-                    found += door.through(service, "boot", partial(Input, server.id, "boot", why=why))
+                early = draft.now_ms < server.since_ms + min(BOOT_FIRST_MS << tries, BOOT_LAST_MS)
+                if early or self._fenced_first(draft, service, server) or not door.room_to_boot():
+                    continue
+                why = f"{server.name} does not run: start it again"
+                found += door.through(service, "boot", partial(Input, server.id, "boot", why=why))
         return found
+
+    def _fenced_first(self, draft: Draft, service: Machine, server: Machine) -> bool:
+        """The lost primary's server, while a failover is to come: it fences the life it finds, also one just begun."""
+        primary = draft.get(service.data["primary"])
+        lost = (
+            primary.state == "unavailable" and not primary.data.get("deposed") and primary.data["server"] == server.id
+        )
+        to_come = lost and not _failed_kind(draft, service) and self._budget_left(draft, service)
+        return to_come and bool(_could_lead(draft, service))
 
     def _remedy(self, draft: Draft, service: Machine, door: Door) -> list[Input]:
         active = _active(draft, service)

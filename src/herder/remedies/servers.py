@@ -10,12 +10,18 @@ from herder.engine.world import Machine
 from herder.model.errors import Conflict, HerderError
 from herder.ports.provider import ServerHandle
 from herder.remedies.hands import Hands
+from herder.remedies.ours import OURS_PAUSE_S, is_ours
 from herder.remedies.reboot import bring_back
 
 FIRST_PULSE_S = 30.0
 WATCH_PAUSE_S = 0.5
 REVIVE_EVERY = 4
-"""Looks between tries to start a silent server's agent again: every two seconds."""
+"""Looks between tries to start a silent server's agent again: every two seconds at first."""
+
+TENTH = 0.1
+SLOWEST_S = 5.0
+"""The pause grows to a tenth of how long it has been silent: what takes long may take a tenth longer, and a hundred
+thousand that stay silent do not ask their provider as often as one does."""
 
 log = logging.getLogger("herder.servers")
 
@@ -88,7 +94,7 @@ def _expect(hands: Hands, server: Machine) -> None:
 
 async def watch_server(hands: Hands, server: Machine) -> Outcome:
     """Gone only when the provider says twice that nothing of it runs and its pulse is still missing."""
-    denials, looks = 0, 0
+    denials, looks, began = 0, 0, hands.clock.monotonic()
     while True:
         try:
             alive = await hands.provider.alive(server.name)
@@ -99,9 +105,12 @@ async def watch_server(hands: Hands, server: Machine) -> Outcome:
         if denials >= 2:
             return Outcome(Watched.GONE, why="silent, and its provider says twice that nothing of it runs")
         looks += 1
-        if alive and looks % REVIVE_EVERY == 0:
+        if alive and looks % REVIVE_EVERY == 0 and not is_ours(hands, server, perhaps=True):
             await _revive_agent(hands, server)
-        await hands.clock.sleep(WATCH_PAUSE_S)
+        asked_s = hands.clock.monotonic() - began
+        await hands.clock.sleep(
+            OURS_PAUSE_S if is_ours(hands, server) else min(max(WATCH_PAUSE_S, asked_s * TENTH), SLOWEST_S)
+        )
 
 
 async def _revive_agent(hands: Hands, server: Machine) -> None:

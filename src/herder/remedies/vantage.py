@@ -11,9 +11,12 @@ from herder.engine.effects import Outcome
 from herder.engine.world import Machine
 from herder.model.errors import HerderError
 from herder.remedies.hands import Hands
+from herder.remedies.ours import OURS_PAUSE_S, is_ours
 from herder.remedies.verdict import Looks, judge_looks
 
 PAUSE_S = 0.2
+TENTH = 0.1
+"""The pause grows to a tenth of how long it has been asked (three seconds, since `recheck` asks anew twice a minute)."""
 
 
 class Seen(StrEnum):
@@ -24,6 +27,7 @@ class Seen(StrEnum):
 
 async def ask_vantages(hands: Hands, member: Machine) -> Outcome:
     """Standbys' streams, probes by the other members' agents and by this controller, the provider: all at once."""
+    began = hands.clock.monotonic()
     while True:
         looks = await _look(hands, member)
         verdict = judge_looks(looks)
@@ -36,7 +40,8 @@ async def ask_vantages(hands: Hands, member: Machine) -> Outcome:
                 server = hands.server_of(member)
                 hands.submit(Input(server.id, "gone", why=verdict.why, actor="ask_vantages", entered=server.entered))
             return Outcome(Seen.SEEN_DEAD, {"evidence": evidence}, why=verdict.why)
-        await hands.clock.sleep(PAUSE_S)
+        pause_s = max(PAUSE_S, (hands.clock.monotonic() - began) * TENTH)
+        await hands.clock.sleep(OURS_PAUSE_S if is_ours(hands, hands.server_of(member)) else pause_s)
 
 
 async def _look(hands: Hands, member: Machine) -> Looks:

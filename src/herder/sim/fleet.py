@@ -15,17 +15,20 @@ from numpy.typing import NDArray
 from herder.engine.world import World as Committed
 from herder.ports.driver import SyncSet
 from herder.ports.provider import Launch
-from herder.ports.wire import Pulse
+from herder.ports.wire import Job, JobReply, JobStatus, Pulse
 from herder.sim import actions, hosts
 from herder.sim.agent import SimAgent
 from herder.sim.engine import FIRST_LSN, Data, Engine
 from herder.sim.host import Entry, Host
 from herder.sim.hosts import Hosts
 from herder.sim.relays import Relays
+from herder.sim.wire import NATS
 from herder.sim.world import World
+from herder.wire.frame import decode_job, encode
 
 Slots = NDArray[np.intp]
 PREFIX = "server-"
+PROBE = "probe"
 ILL = ("uncertain", "unavailable", "restart", "upgrading")
 
 
@@ -118,7 +121,16 @@ class FleetWorld(World):
             if self.active is not known and self.active is not None:
                 known = self.active
                 self.relays.tell(np.flatnonzero(self._told_by_relay()), self._now_ms, self._send)
+            self._replace_relays()
             self.relays.beat(self._told_by_relay(), self._now_ms, self._send)
+
+    def _replace_relays(self) -> None:
+        """A relay whose server is gone is taken over by another of its rack."""
+        for number, relay in enumerate(self.relays.all):
+            if self.hosts.power[relay.slots.start + relay.place] != hosts.RUNNING:
+                others = np.flatnonzero(self.hosts.power[relay.slots] == hosts.RUNNING)
+                if len(others):
+                    self.tell_of(self.relays.take_over(number, int(others[0])))
 
     def _told_by_relay(self) -> NDArray[np.bool_]:
         size, rows = len(self.hosts.ids), self.hosts
@@ -245,10 +257,13 @@ class FleetWorld(World):
                 engine.data, engine.branch = Data.NONE, None
 
     def power_on(self, host: Host, launch: Launch | None = None) -> None:
-        """See World."""
-        super().power_on(host, launch)
+        """See World. A row that runs has its agent."""
         if host.slot < len(self._own_agent):
+            if host.alive and host.agent is None and not self._own_agent[host.slot]:
+                return
+            self.awake_service(int(self.service_of[host.slot]))
             self._own_agent[host.slot] = True
+        super().power_on(host, launch)
 
     def services_on(self, host: Host) -> list[str]:
         """See World; a server of a fleet has members of one service."""
@@ -281,6 +296,8 @@ class FleetWorld(World):
         stays open.
         """
         self.cut[slots], self.unreached[slots] = cut and not heard, cut and not reached
+        if not cut:  # whoever connects again sends what it reads
+            self.relays.tell(slots[self._told_by_relay()[slots]], self._now_ms, self._send)
 
     # --- what rows answer, and what passes a cut
 
@@ -329,12 +346,27 @@ class FleetWorld(World):
         if slot is None:
             super().deliver(server, data, node, come)
         elif not self.unreached[slot]:
+            job = decode_job(data)
+            if job.name == PROBE and not self._own_agent[slot] and self.hosts.power[slot] == hosts.RUNNING:
+                asyncio.get_running_loop().create_task(self._look_for(slot, job, node, come))
+                return
             self.awake_service(int(self.service_of[slot]))
             super().deliver(server, data, node, lambda reply: None if self.cut[slot] else come(reply))
 
+    async def _look_for(self, slot: int, job: Job, node: str, come: Callable[[bytes], None]) -> None:
+        """A row's agent looks at an engine of another's."""
+        args = job.args
+        saw = await self.probe_from(job.server, str(args["address"]), int(args["port"]), float(args["timeout_s"]))
+        reply = encode(JobReply(intent=job.intent, status=JobStatus.DONE, result=saw))
+        if not self.cut[slot]:
+            self.network.send((job.server, NATS, node), come, reply)
+
     def awake_the_ill(self) -> None:
-        """Services that the log does not have as well speak for themselves: their standbys have something to say."""
+        """Services that the log does not have as well and of whose hosts one is off speak for themselves: the others have
+        something to say. Where all run, the silence is the network's, and relays say all there is to say.
+        """
         world = self.committed
         for service in world.attention:
-            if service not in self.awoken and world.get(service).state in ILL:
+            ill = service not in self.awoken and world.get(service).state in ILL
+            if ill and (self.hosts.power[self.slots_of(service)] != hosts.RUNNING).any():
                 self.awake_service(service)

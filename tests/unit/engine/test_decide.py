@@ -233,3 +233,24 @@ def test_a_deadline_means_nothing_to_a_state_entered_since():
     decision = decide(world, [Input(2, "well", entered=3), *due(world, NOW)], NOW)
     assert ("recheck", "it has moved on since") in [(item.event, reason) for item, reason in decision.dropped]
     assert decision.after[2].state == "available"
+
+
+def in_incident(scope: str, state: str = "recovering", *, paged: bool = True) -> World:
+    world = down()
+    sample.put(world, 8, "incident", state, name="incident-8", scope=scope, scopes=[scope])
+    if paged:
+        sample.put(world, 9, "page", "open", name="page-9", subject=8, reason="mass_outage", times=1)
+    return world
+
+
+@pytest.mark.parametrize("state", ["recovering", "ours", "paused"])
+def test_a_mass_event_has_one_page_and_not_one_a_unit(state: str):
+    moves = words(decide(in_incident("zone:local", state), [Input(1, "overdue")], NOW))
+    assert moves == ["service 1: unavailable -overdue-> unavailable", "page 9: open -again-> open"]
+
+
+@pytest.mark.parametrize(
+    "world", [in_incident("zone:b"), in_incident("zone:local", "over"), in_incident("zone:local", paged=False)]
+)
+def test_what_no_incident_has_said_has_its_own_page(world: World):
+    assert any("-create-> open" in move for move in words(decide(world, [Input(1, "overdue")], NOW)))
