@@ -116,6 +116,20 @@ def main_pulse(
     return 0
 
 
+def main_recovery(services: int, seed: int, *, as_json: bool = False) -> int:
+    """Play both days and print the result. Returns 1 when a premium service lost a write."""
+    from herder.bench import recovery  # noqa: PLC0415  see above
+
+    progress = Console(stderr=True, highlight=False, soft_wrap=True)
+    found = recovery.measure(services, seed, lambda line: progress.print(line, markup=False))
+    if as_json:
+        json.dump(as_object("recovery", machine(), 1, found) | {"services": services}, sys.stdout, ensure_ascii=False)
+        print()
+    else:
+        Console().print(table(found))
+    return 1 if any(each.value for each in found if each.name.endswith(".lost_premium")) else 0
+
+
 def is_broken(measured: Metric) -> bool:
     """Was a promise that holds in every run broken in one?"""
     kept = measured.name.startswith(PROMISED) and measured.name.endswith((".lost", ".double"))

@@ -104,6 +104,18 @@ def pulse(
     raise typer.Exit(main_pulse(members, seconds, size or (1, 10, 100, 1000), directory=path, as_json=as_json))
 
 
+@app.command()
+def recovery(
+    services: Annotated[int, typer.Option("--services", metavar="N", min=50, help="Services of the fleet.")] = 3_000,
+    seed: Annotated[int, typer.Option("--seed", metavar="S", help="Draws the fleet's chance.")] = 7,
+    as_json: options.Json = False,
+) -> None:
+    """A lost zone and a drained backlog of a simulated fleet, beside what the provider's rates alone would need."""
+    from herder.bench import main_recovery
+
+    raise typer.Exit(main_recovery(services, seed, as_json=as_json))
+
+
 def _among(noun: str, given: list[str] | None, known: tuple[str, ...]) -> tuple[str, ...]:
     for word in given or ():
         if word not in known:
