@@ -209,7 +209,7 @@ class FleetWorld(World):
             self.relays.primary[slot], self.relays.incarnation[slot] = host.name in leading, host.incarnation
         self.relays.tell(np.array(sorted(slots), np.intp), self._now_ms, self._send)
 
-    def rest_those_at_rest(self, for_s: float = 60.0) -> None:
+    def rest_those_at_rest(self, for_s: float = 20.0) -> None:
         """All services that have been well for a while."""
         world, before_ms = self.committed, self._now_ms - round(for_s * 1000)
         for service in list(self.awoken):

@@ -287,7 +287,9 @@ class Day:
                     act(name, ANY)
             return
         way = event.direction
-        world.cut_rows(self._chosen(event), cut=cut, heard=way is scenarios.Direction.TO, reached=way is scenarios.Direction.FROM)
+        world.cut_rows(
+            self._chosen(event), cut=cut, heard=way is scenarios.Direction.TO, reached=way is scenarios.Direction.FROM
+        )
 
     def _return(self, event: Event) -> None:
         """Hosts that were off come back by themselves, one after the other."""
