@@ -5,9 +5,12 @@ The control plane's wiring would bring agents, NATS and a data directory along, 
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pwd
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -37,6 +40,7 @@ async def postgres(clock: Clock) -> AsyncIterator[Store]:
     """A PostgreSQL of its own in a temporary directory, fsync on; stopped and removed afterwards, whatever happened."""
     directory = Path(tempfile.mkdtemp(prefix="herder-drill-"))
     directory.chmod(0o711 if os.geteuid() == 0 else 0o700)
+    watchdog = watch(directory)
     try:
         own = _own(directory)
         try:
@@ -49,6 +53,24 @@ async def postgres(clock: Clock) -> AsyncIterator[Store]:
         finally:
             await own.stop()
     finally:
+        shutil.rmtree(directory, ignore_errors=True)
+        if watchdog.stdin is not None:
+            watchdog.stdin.close()
+        await asyncio.to_thread(watchdog.wait)
+
+
+def watch(directory: Path) -> subprocess.Popen[bytes]:
+    """A process that holds one end of a pipe: when this one is gone, killed or interrupted twice, it clears up."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "herder.sim.drill.stores", str(directory)], stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+
+
+def _clear_up(directory: Path) -> None:
+    sys.stdin.buffer.read()  # to its end, which is the end of whoever started this
+    if directory.exists():
+        asyncio.run(_own(directory).stop())
         shutil.rmtree(directory, ignore_errors=True)
 
 
@@ -69,3 +91,6 @@ def _own(directory: Path) -> OwnPostgres:
 
 STORES: dict[str, StoreFactory] = {"postgres": postgres, "memory": memory}
 """By the name that `--store` takes; the first is the default."""
+
+if __name__ == "__main__":
+    _clear_up(Path(sys.argv[1]))

@@ -1,5 +1,11 @@
 """The stores that a drill may commit to: opened empty and migrated, and gone afterwards."""
 
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -44,4 +50,30 @@ async def test_a_store_is_removed_when_the_day_ends_badly(place):
     with pytest.raises(RuntimeError, match="the day"):
         async with STORES["postgres"](Clock()):
             raise RuntimeError("the day ended badly")
+    assert list(place.iterdir()) == []
+
+
+KILLED = """
+import asyncio, os, signal, sys, tempfile
+from herder.sim.drill import stores
+tempfile.tempdir = sys.argv[1]
+watch = stores.watch
+def told(directory):
+    process = watch(directory)
+    print(process.pid, flush=True)
+    return process
+stores.watch = told
+async def main():
+    async with stores.postgres(None):
+        os.kill(os.getpid(), signal.SIGKILL)
+asyncio.run(main())
+"""
+
+
+@pytest.mark.slow
+def test_a_store_is_removed_when_the_drill_is_killed(place):
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(place)], capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    with contextlib.suppress(ProcessLookupError):  # gone already
+        select.select([os.pidfd_open(int(killed.stdout))], [], [], 60)
     assert list(place.iterdir()) == []
