@@ -8,7 +8,6 @@ from urllib.parse import quote
 import typer
 
 from herder.cli import options, say
-from herder.model.errors import InvalidInput
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -24,12 +23,7 @@ Until = Annotated[str, typer.Option("--until", metavar="LENGTH", help="Its windo
 @app.callback()
 def rollout(context: typer.Context, path: options.Dir = "", as_json: options.Json = False) -> None:
     """Rolling reboots: how far each is, what keeps it, and when it will be over."""
-    if context.invoked_subcommand is not None:
-        if path or as_json:
-            raise InvalidInput(
-                "options of a subcommand stand after it", f"herder rollout {context.invoked_subcommand} --help"
-            )
-    else:
+    if options.is_alone(context, path, as_json=as_json):
         _show(options.client(path).get("/v1/rollout"), as_json=as_json)
 
 

@@ -8,7 +8,6 @@ from urllib.parse import quote
 import typer
 
 from herder.cli import options, say
-from herder.model.errors import InvalidInput
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -28,12 +27,7 @@ Incident = Annotated[str, typer.Argument(metavar="INCIDENT", help="Like incident
 @app.callback()
 def storm(context: typer.Context, path: options.Dir = "", as_json: options.Json = False) -> None:
     """What fell where, the verdict with its evidence, what is frozen, and the budgets that are left."""
-    if context.invoked_subcommand is not None:
-        if path or as_json:
-            raise InvalidInput(
-                "options of a subcommand stand after it", f"herder storm {context.invoked_subcommand} --help"
-            )
-    else:
+    if options.is_alone(context, path, as_json=as_json):
         _show(options.client(path).get("/v1/storm"), as_json=as_json)
 
 

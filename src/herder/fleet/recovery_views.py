@@ -8,14 +8,11 @@ import numpy as np
 
 from herder.engine.decide import Input
 from herder.engine.world import Machine, World
+from herder.fleet import orders
 from herder.governor.gate import Reason
 from herder.governor.pace import forecast
 from herder.machines.dependency import What
-from herder.model.errors import Conflict, InvalidInput, NotFound
 from herder.remedies.dependency import STALLED, archives_of
-
-ORDERS = {"pause": "holds", "resume": "lets go on", "abort": "ends"}
-"""What a person may do with a recovery, and the word for the log."""
 
 GOING_ON = ("recovering", "paused")
 
@@ -105,13 +102,5 @@ def _row(reason: Reason, by: str, count: int, since_ms: int) -> dict[str, Any]:
 
 
 def give_order(world: World, name: str, order: str, actor: str) -> list[Input]:
-    """Pause, resume or abort a recovery. Raises NotFound, or Conflict where the order means nothing."""
-    if order not in ORDERS:
-        raise InvalidInput(f"a recovery cannot be told to '{order}'", f"choose one of: {', '.join(ORDERS)}")
-    incident = world.named("incident", name)
-    if incident is None:
-        raise NotFound(f"there is no incident '{name}'", "herder recovery lists those in recovery")
-    if not incident.table.lookup.get((incident.state, order)):
-        raise Conflict(f"'{name}' is {incident.state}", f"an incident in that state cannot be told to {order}")
-    why = f"{actor} {ORDERS[order]} the recovery"
-    return [Input(incident.id, order, {}, why=why, actor=actor, entered=incident.entered)]
+    """Pause, resume or abort a recovery. Raises InvalidInput, NotFound, or Conflict where the order means nothing."""
+    return [orders.give(world, orders.RECOVERY, name, order, actor)]

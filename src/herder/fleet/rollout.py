@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from herder.engine.decide import Input
 from herder.engine.world import Ids, Machine, World
+from herder.fleet import orders
 from herder.fleet.commands import switch_over
 from herder.governor.pace import forecast
 from herder.governor.scopes import codes_of, read_scope, stand_in
 from herder.machines.dependency import What
 from herder.machines.registry import BY_KIND
 from herder.machines.table import CREATE
-from herder.model.errors import Conflict, HerderError, InvalidInput, NotFound
+from herder.model.errors import Conflict, HerderError
 from herder.pulse.storm import FLEET
 
 ACTOR = "rollout"
@@ -299,21 +300,10 @@ def order_reboot(world: World, scope: str, image: str, until_ms: int, why: str, 
     return [Input(0, CREATE, facts, why=told, actor=actor, create="rollout")]
 
 
-ORDERS = {"pause": "holds", "resume": "lets go on", "abort": "ends"}
-"""What a person may say of one, and the word for the log."""
-
-
 def give_order(world: World, name: str, order: str, until_ms: int, actor: str) -> list[Input]:
     """until_ms: a new end of its window, with 'resume'; 0 = as it was. Raises NotFound, InvalidInput, Conflict."""
-    if order not in ORDERS:
-        raise InvalidInput(f"a rollout cannot be told to '{order}'", f"choose one of: {', '.join(ORDERS)}")
-    rollout = world.named("rollout", name)
-    if rollout is None:
-        raise NotFound(f"there is no rollout '{name}'", "herder rollout lists them")
-    if not rollout.table.lookup.get((rollout.state, order)):
-        raise Conflict(f"'{name}' is {rollout.state}", f"one in that state cannot be told to {order}")
-    facts: dict[str, Any] = {"until_ms": until_ms} if order == "resume" and until_ms else {}
-    return [Input(rollout.id, order, facts, why=f"{actor} {ORDERS[order]} it", actor=actor, entered=rollout.entered)]
+    facts = {"until_ms": until_ms} if order == "resume" and until_ms else {}
+    return [orders.give(world, orders.ROLLOUT, name, order, actor, facts)]
 
 
 # ---- views

@@ -2,25 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-
-import httpx
-import pytest
-
-from herder.api.app import build
-from tests.unit.api.standin import PARKED, RECOVERY, STORE, StandIn
-
-
-@pytest.fixture
-def control() -> StandIn:
-    return StandIn()
-
-
-@pytest.fixture
-async def http(control):
-    transport = httpx.ASGITransport(build(control, asyncio.Event()), raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://herder") as client:
-        yield client
+from tests.unit.api.standin import PARKED, RECOVERY, STORE
 
 
 async def test_recoveries_are_told_with_what_they_wait_for(http):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from herder.sim.drill.charts import Axis, Mark, Series, Span, dots, lines, short, stacked
@@ -92,10 +92,8 @@ def _textured(svg: str, shown: Sequence[str]) -> str:
     return svg
 
 
-def _unavailable(result: DrillResult, axis: Axis, hues: Sequence[str]) -> str:
-    found = {name: values for name, values in result.timeline.unavailable.items() if max(values, default=0)}
-    if not found:
-        return ""
+def _named(found: Mapping[str, tuple[int, ...]], hues: Sequence[str]) -> tuple[list[Series], str]:
+    """Lines by name, every second one dashed so that colour is not alone in telling them apart, and their legend."""
     series = [
         Series(name, values, hues[number % len(hues)], number % 2 == 1)
         for number, (name, values) in enumerate(found.items())
@@ -106,6 +104,14 @@ def _unavailable(result: DrillResult, axis: Axis, hues: Sequence[str]) -> str:
             for each in series
         ]
     )
+    return series, legend
+
+
+def _unavailable(result: DrillResult, axis: Axis, hues: Sequence[str]) -> str:
+    found = {name: values for name, values in result.timeline.unavailable.items() if max(values, default=0)}
+    if not found:
+        return ""
+    series, legend = _named(found, hues)
     drawn = lines(axis, result.timeline.at_ms, series, "services that took no writes, by plan")
     return _block(
         "Services that took no writes, by plan",
@@ -151,16 +157,7 @@ def _backlog(result: DrillResult, axis: Axis, hues: Sequence[str]) -> str:
     found = {name: values for name, values in timeline.backlog.items() if max(values, default=0)}
     blocks = ""
     if found:
-        series = [
-            Series(name, values, hues[number % len(hues)], number % 2 == 1)
-            for number, (name, values) in enumerate(found.items())
-        ]
-        legend = _legend(
-            [
-                (each.css, f"{each.name} (at most {short(max(each.values))})", "dashed" if each.dashed else "line")
-                for each in series
-            ]
-        )
+        series, legend = _named(found, hues)
         drawn = lines(axis, timeline.at_ms, series, "what waits")
         blocks += _block(
             "Backlog", legend + drawn, f"What waited for something that was down, or for its turn.{_shaded(axis)}"
