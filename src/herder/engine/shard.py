@@ -99,11 +99,9 @@ class Shard:
         await self.follower.open()
 
     async def _take_over(self, owner: str, lease_ttl_s: float) -> StoredRecord:
+        now_ms = self.clock.now_ms()  # read here: a store may call back from a thread, where a drill's clock is another
         return await self.store.take_over(
-            self.number,
-            owner,
-            lease_ttl_s,
-            lambda epoch, last: takeover(self.number, owner, self.clock.now_ms(), epoch, last),
+            self.number, owner, lease_ttl_s, lambda epoch, last: takeover(self.number, owner, now_ms, epoch, last)
         )
 
     async def _replay(self) -> tuple[World, StoredRecord | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 
 import msgspec
@@ -297,3 +298,20 @@ async def test_a_command_after_an_unknown_commit_makes_nothing_over(frail: yard.
     await shard.commit([other])
     assert shard.world.get(9).kind == "page"
     assert provision.live
+
+
+async def test_a_takeover_is_dated_by_the_clock_of_whoever_asks_for_it(clock: yard.VirtualClock):
+    """Found by two drills of one seed: a real store builds the record in a thread, where another loop's time runs."""
+    asked_ms = clock.at_ms
+
+    class Slow(MemoryStore):
+        async def take_over(
+            self, shard: int, owner: str, ttl_s: float, build: Callable[[int, StoredRecord | None], StoredRecord]
+        ) -> StoredRecord:
+            clock.at_ms += 7_000
+            return await super().take_over(shard, owner, ttl_s, build)
+
+    store = Slow(clock)
+    await yard.opened(store, clock)
+    (record,) = await store.tail(0, 0)
+    assert record.at_ms == asked_ms
