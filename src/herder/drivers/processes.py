@@ -15,9 +15,10 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from herder.model.errors import Environment, TimedOut
 
@@ -305,3 +306,23 @@ async def run(
             f"{name} failed ({process.returncode}): {tail}", "see the engine's log beside its data directory"
         )
     return text
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """asyncio.to_thread that ends with its thread, also when it is cancelled.
+
+    A thread cannot be cancelled. Were its caller, whoever comes next would find it still at work on the same files
+    (seen: a copy of a cluster, begun anew while the first one's thread still wrote, kept a directory of root's).
+    """
+    at_work = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
+    try:
+        return await asyncio.shield(at_work)
+    except asyncio.CancelledError:
+        await asyncio.wait({at_work})
+        if not at_work.cancelled():
+            at_work.exception()  # asked for, or asyncio complains that nobody did
+        raise

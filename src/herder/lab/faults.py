@@ -14,7 +14,8 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -129,14 +130,14 @@ def _finder(server: Server) -> procs.Finder:
         inode = netns.inode_of(namespace)
         if inode is None:
             raise NotPossible(f"there is no namespace {namespace}", "see `ip netns`")
-        return lambda: procs.in_namespaces(frozenset({inode}))
+        return partial(procs.in_namespaces, frozenset({inode}))
     directory = _directory(server)
     agent = int(server.get("agent_pid") or 0)
     began = procs.start_ticks(agent)
 
-    def find() -> list[int]:
+    def find(among: Iterable[int] | None = None) -> list[int]:
         alone = [agent] if began is not None and procs.is_running(agent, began) else []
-        return list({*alone, *procs.working_under(directory)})
+        return list({*alone, *procs.working_under(directory, among)})
 
     return find
 

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -139,13 +139,13 @@ class Rig:
             procs.kill_until_gone(self._own_servers, KILL_S)
         return time.monotonic()
 
-    def _own_servers(self) -> list[int]:
+    def _own_servers(self, among: Iterable[int] | None = None) -> list[int]:
         """Its nats-server and its PostgreSQL: what works inside the directory, or names it, and is no server's."""
         watchdog = self._watchdog.pid if self._watchdog is not None else 0
-        named = [pid for pid in _all_pids() if _is_nats_of(pid, self.path)]
-        everything = {*procs.working_under(self.path), *named}
+        named = [pid for pid in (_all_pids() if among is None else among) if _is_nats_of(pid, self.path)]
+        everything = {*procs.working_under(self.path, among), *named}
         # looked at last: an engine's backend that is forked between the two looks must not count as herder's own
-        servers = set(procs.working_under(self.path / "servers"))
+        servers = set(procs.working_under(self.path / "servers", among))
         return [pid for pid in everything if pid not in servers and pid != watchdog]
 
     # --- asking it ------------------------------------------------------------------------------------------------
@@ -404,7 +404,7 @@ def clear(directory: Path, settings: Mapping[str, str], *, keep: bool) -> None:
 
             asyncio.run(tear_down(_in_force(directory, settings), servers=True))
     finally:  # whatever went wrong there, no process stays
-        procs.kill_until_gone(lambda: procs.working_under(directory), KILL_S)
+        procs.kill_until_gone(partial(procs.working_under, directory), KILL_S)
     if not keep:
         shutil.rmtree(directory, ignore_errors=True)
         if directory.exists():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -306,7 +306,7 @@ class LocalProvider:
             inode = netns.inode_of(namespace)
             if self._shelf.load(server) is None and inode is not None:
                 with contextlib.suppress(procs.StillThere):  # the next recovery tries again
-                    procs.kill_until_gone(lambda: procs.in_namespaces(frozenset({inode})), CONFIRM_S)
+                    procs.kill_until_gone(functools.partial(procs.in_namespaces, frozenset({inode})), CONFIRM_S)
                     netns.remove_namespace(namespace)
 
     def _tear_down(self) -> int:
@@ -314,8 +314,8 @@ class LocalProvider:
         names = netns.names_of(self._tag)
         inodes = frozenset(inode for name in names if (inode := netns.inode_of(name)) is not None)
 
-        def find() -> list[int]:
-            return list({*procs.in_namespaces(inodes), *procs.working_under(self._shelf.servers)})
+        def find(among: Iterable[int] | None = None) -> list[int]:
+            return list({*procs.in_namespaces(inodes, among), *procs.working_under(self._shelf.servers, among)})
 
         try:
             count = procs.kill_until_gone(find, CONFIRM_S, top)
@@ -368,16 +368,16 @@ class LocalProvider:
         if not usable:
             raise InvalidInput(f"'{address}' is not a server's address in {ground.subnet}", "take one from .2 to .254")
 
-    def _find(self, ground: Ground, state: ServerFile) -> list[int]:
+    def _find(self, ground: Ground, state: ServerFile, among: Iterable[int] | None = None) -> list[int]:
         """Every process of the server: those in its namespace; without, its group and all that work in its directory."""
         home = self._shelf.home(state.server)
         same_boot = state.boot == self._boot
         if not ground.namespaces:
             agent = [state.pid] if same_boot and procs.is_running(state.pid, state.ticks) else []
             group = self._group(state.server)
-            return list({*agent, *procs.working_under(home), *(cgroups.pids(group) if group else ())})
+            return list({*agent, *procs.working_under(home, among), *(cgroups.pids(group) if group else ())})
         inode = netns.inode_of(self._namespace(ground, state.server)) or (state.netns if same_boot else 0)
-        return procs.in_namespaces(frozenset({inode})) if inode else procs.working_under(home)
+        return procs.in_namespaces(frozenset({inode}), among) if inode else procs.working_under(home, among)
 
     def _group(self, server: str) -> Path | None:
         return cgroups.existing(self._tag, server)
@@ -391,7 +391,9 @@ class LocalProvider:
 
     def _end(self, ground: Ground, state: ServerFile) -> int:
         try:
-            count = procs.kill_until_gone(lambda: self._find(ground, state), CONFIRM_S, self._group(state.server))
+            count = procs.kill_until_gone(
+                functools.partial(self._find, ground, state), CONFIRM_S, self._group(state.server)
+            )
         except procs.StillThere as left:
             raise Unreachable(f"{state.server} is not confirmed gone: {left} left after {CONFIRM_S:.0f} s") from left
         agents.reap(self._started)

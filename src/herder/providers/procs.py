@@ -9,19 +9,27 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 from herder.providers import cgroups
 
-Finder = Callable[[], list[int]]
-"""Looks at /proc once and returns the pids that belong to somebody."""
+
+class Finder(Protocol):
+    """Looks at /proc once, or only at the pids of `among`, and returns those that belong to somebody."""
+
+    def __call__(self, among: Iterable[int] | None = None) -> list[int]: ...
+
 
 _GONE = frozenset("ZXx")
 """States in /proc/PID/stat of a process that runs no more: it only waits for its parent to ask for the exit code."""
 
 
 _NAMED = 5
+
+_CHASES = 100
+"""Looks at new pids after one at all: it bounds what other people's forks can cost, not what is proven."""
 
 
 class StillThere(Exception):
@@ -77,16 +85,17 @@ def is_running(pid: int, ticks: int) -> bool:
     return pid > 0 and start_ticks(pid) == ticks
 
 
-def _pids() -> Iterator[str]:
+def _pids(among: Iterable[int] | None) -> Iterator[str]:
     own = str(os.getpid())
-    return (name for name in os.listdir("/proc") if name[0].isdigit() and name != own)
+    names = os.listdir("/proc") if among is None else map(str, among)
+    return (name for name in names if name[0].isdigit() and name != own)
 
 
-def in_namespaces(inodes: frozenset[int]) -> list[int]:
+def in_namespaces(inodes: frozenset[int], among: Iterable[int] | None = None) -> list[int]:
     """Processes whose network namespace is one of these (as `ip netns pids`). Zombies have none and do not show."""
     wanted = {f"net:[{inode}]" for inode in inodes}
     found = []
-    for name in _pids():
+    for name in _pids(among):
         try:
             if os.readlink(f"/proc/{name}/ns/net") in wanted:
                 found.append(int(name))
@@ -95,12 +104,12 @@ def in_namespaces(inodes: frozenset[int]) -> list[int]:
     return found
 
 
-def working_under(directory: Path) -> list[int]:
+def working_under(directory: Path, among: Iterable[int] | None = None) -> list[int]:
     """Processes whose working directory is `directory` or inside it, also when it was removed under them."""
     top = os.path.realpath(directory)
     inside = top + "/"
     found = []
-    for name in _pids():
+    for name in _pids(among):
         try:
             where = os.readlink(f"/proc/{name}/cwd").removesuffix(" (deleted)")
         except OSError:
@@ -141,6 +150,28 @@ def forks() -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("processes "))
 
 
+def _newest() -> int:
+    """The pid that was given out last."""
+    return int(Path("/proc/loadavg").read_text().rsplit(maxsplit=1)[-1])
+
+
+def _look(find: Finder) -> list[int]:
+    """One look at /proc, then at the pids that were given out while it went on, as long as there are any.
+
+    A look takes a millisecond and reaches the newest pids last: a process that forks and ends in less is never where
+    one looks. A look at the few pids since is some microseconds behind it.
+    """
+    seen = _newest()
+    pids = find()
+    for _ in range(_CHASES):
+        newest = _newest()
+        if pids or newest == seen:
+            break
+        pids = find(range(seen + 1, newest + 2))  # after the last one wraps to the first, this is empty: no harm
+        seen = newest
+    return pids
+
+
 def kill_until_gone(find: Finder, timeout_s: float, group: Path | None = None) -> int:
     """SIGKILL what `find` finds until it is proven that nothing is left; returns how many were seen.
 
@@ -156,7 +187,7 @@ def kill_until_gone(find: Finder, timeout_s: float, group: Path | None = None) -
             seen.update(cgroups.pids(group))
             cgroups.kill(group)
         before = forks()
-        pids = find()
+        pids = _look(find)
         if not pids and (not cgroups.populated(group) if group is not None else forks() == before):
             return len(seen)
         seen.update(pids)

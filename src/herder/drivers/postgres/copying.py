@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from herder.drivers import processes
 from herder.drivers.postgres import config, layout
 from herder.drivers.postgres.layout import Layout
 from herder.drivers.postgres.lifecycle import write_config
 from herder.drivers.postgres.session import at_source, make_slot
-from herder.drivers.processes import Account, run
+from herder.drivers.processes import Account, in_thread, run
 from herder.ports.driver import MemberSpec, Source, SyncSet
 
 COPY_LIMIT_S = 24 * 3600.0
@@ -68,15 +66,15 @@ async def copy_beside(spec: MemberSpec, source: Source, bin_dir: str, account: A
         extra_env={"PGPASSWORD": spec.replication_password},
     )  # fmt: skip
     dress_as_standby(spec, paths, paths.at(paths.new), source, account)
-    await asyncio.to_thread(layout.sync_tree, paths.new)
+    await in_thread(layout.sync_tree, paths.new)
 
 
 async def swap(paths: Layout) -> None:
     """Put the copy in place. Killed between the renames, there is no data in place, and the next call copies again."""
     await processes.kill_within(paths.data)
     if paths.old.exists() and paths.data.exists():
-        await asyncio.to_thread(layout.remove, paths.old)
+        await in_thread(layout.remove, paths.old)
     if paths.data.exists():
         layout.move(paths.data, paths.old)
     layout.move(paths.new, paths.data)
-    await asyncio.to_thread(layout.remove, paths.old)
+    await in_thread(layout.remove, paths.old)

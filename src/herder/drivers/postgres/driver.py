@@ -29,7 +29,7 @@ from herder.drivers.postgres.session import (
     make_slot,
     words,
 )
-from herder.drivers.processes import POLL_S, Account
+from herder.drivers.processes import POLL_S, Account, in_thread
 from herder.model.errors import HerderError, InvalidInput, Refused, TimedOut, Unreachable
 from herder.ports.driver import MemberSpec, Position, Reading, Role, Running, Source, SyncSet
 
@@ -103,15 +103,15 @@ class PostgresDriver:
         await processes.kill_within(paths.data)
         source = await template.ensure(bin_dir, major, self._template_dir, self._account)
         if paths.new.exists():
-            await asyncio.to_thread(layout.remove, paths.new)
+            await in_thread(layout.remove, paths.new)
         if not await spares.take(self._template_dir, major, paths.new):
             await template.clone(source, paths.new, self._account)
         layout.write(there.sync_conf, text, self._account)
         lifecycle.write_config(spec, paths, paths.new, self._account)
         layout.write_owner(there, spec, self._account)
-        await asyncio.to_thread(layout.sync_tree, paths.new)
+        await in_thread(layout.sync_tree, paths.new)
         if paths.data.exists():
-            await asyncio.to_thread(layout.remove, paths.data)
+            await in_thread(layout.remove, paths.data)
         layout.move(paths.new, paths.data)
 
     async def _name_things(self, spec: MemberSpec) -> None:
@@ -343,7 +343,7 @@ class PostgresDriver:
             how = await rejoin.make_follower(spec, source, bin_dir, self._account)
             how = await self._see_it_follow(spec, source, bin_dir, how)
             for left in (paths.new, paths.old):  # of an earlier rejoin that was killed
-                await asyncio.to_thread(layout.remove, left)
+                await in_thread(layout.remove, left)
             layout.remove(paths.rejoin)
             return how
 

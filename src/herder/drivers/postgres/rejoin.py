@@ -6,7 +6,6 @@ nothing was changed; a rewind that did not finish leaves a directory of two hist
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from herder.drivers.postgres.control import FOREVER, Control, History
 from herder.drivers.postgres.copying import claim_slot, copy_beside, dress_as_standby, swap
 from herder.drivers.postgres.layout import Layout
 from herder.drivers.postgres.session import at_source
-from herder.drivers.processes import Account, run
+from herder.drivers.processes import Account, in_thread, run
 from herder.model.errors import Environment, HerderError, Refused, TimedOut
 from herder.model.lsn import format_lsn
 from herder.ports.driver import MemberSpec, Source
@@ -98,7 +97,7 @@ async def _rewind(spec: MemberSpec, source: Source, bin_dir: Path, account: Acco
     ends_before_fork = fork == FOREVER if standby else state.clean and state.checkpoint < fork
     how = "followed"
     if not ends_before_fork:
-        await asyncio.to_thread(keep, spec, state, fork if fork != FOREVER else state.checkpoint)
+        await in_thread(keep, spec, state, fork if fork != FOREVER else state.checkpoint)
         layout.write_rejoin(paths, "rewinding")
         how = await _run_rewind(spec, source, bin_dir, account)
     else:
@@ -121,7 +120,7 @@ async def _run_rewind(spec: MemberSpec, source: Source, bin_dir: Path, account: 
         account=account, cwd=paths.log_dir, timeout_s=REWIND_LIMIT_S,
         extra_env={"PGPASSWORD": spec.admin_password},
     )  # fmt: skip
-    await asyncio.to_thread(layout.sync_tree, paths.data)
+    await in_thread(layout.sync_tree, paths.data)
     return "followed" if "no rewind required" in said else "rewound"
 
 
@@ -155,5 +154,5 @@ async def _keep_all(spec: MemberSpec, reason: HerderError) -> None:
     target.mkdir(mode=0o700)
     for source in sorted((paths.data / "pg_wal").glob("*")):
         if source.is_file():
-            await asyncio.to_thread(control.copy_file, source, target / source.name)
+            await in_thread(control.copy_file, source, target / source.name)
     layout.write(target / "reason.txt", f"{reason.message}\n", Account())

@@ -5,13 +5,12 @@ Copying the template and making it durable costs 0.3-1.2 s on a busy machine; ta
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 from pathlib import Path
 
 from herder.drivers.postgres import layout, template
-from herder.drivers.processes import Account
+from herder.drivers.processes import Account, in_thread
 
 
 def _shelf(root: Path, major: int) -> Path:
@@ -38,12 +37,12 @@ async def stock(bin_dir: Path, major: int, root: Path, account: Account, wanted:
     shelf = _shelf(root, major)
     account.make_dir(shelf)
     for rubbish in shelf.glob("*.half"):
-        await asyncio.to_thread(shutil.rmtree, rubbish, ignore_errors=True)
+        await in_thread(shutil.rmtree, rubbish, ignore_errors=True)
     made = 0
     while sum(1 for _ in shelf.iterdir()) < wanted:
         half = shelf / f"{os.urandom(8).hex()}.half"
         await template.clone(source, half, account)
-        await asyncio.to_thread(layout.sync_tree, half)
+        await in_thread(layout.sync_tree, half)
         half.rename(half.with_suffix(""))
         made += 1
     return made

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from herder.drivers.postgres import config, layout
 from herder.drivers.postgres.control import read_control, renew_identity
-from herder.drivers.processes import POLL_S, Account, run
+from herder.drivers.processes import POLL_S, Account, in_thread, run
 
 PLACEHOLDER = "herder_placeholder"
 """Name of the template's database and of the user who owns it."""
@@ -88,7 +88,7 @@ async def _build(bin_dir: Path, target: Path, account: Account) -> None:
     layout.write(statements, "".join(f"{line}\n" for line in _ROLES.strip().splitlines()), account)
     await _single_user(bin_dir, data, statements, account)
     control = await read_control(bin_dir, data, account, half)
-    await asyncio.to_thread(layout.sync_tree, data)
+    await in_thread(layout.sync_tree, data)
     layout.write(half / "nonce", control.nonce, account)
     layout.move(half, target)
 
@@ -139,5 +139,5 @@ async def clone(template: Path, target: Path, account: Account) -> int:
     if target.exists():
         shutil.rmtree(target)
     account.make_dir(target)
-    await asyncio.to_thread(_copy_tree, template / "data", target, account)
+    await in_thread(_copy_tree, template / "data", target, account)
     return renew_identity(target, bytes.fromhex((template / "nonce").read_text()))

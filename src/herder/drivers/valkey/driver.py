@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from herder.drivers.processes import POLL_S, Account
+from herder.drivers.processes import POLL_S, Account, in_thread
 from herder.drivers.valkey.client import Lines, Look
 from herder.drivers.valkey.config import NOWHERE, source_words, upstream_of
 from herder.drivers.valkey.engine import Engine
@@ -166,7 +166,7 @@ class ValkeyDriver:
         )
         if look.role is not Role.STANDBY:
             raise Conflict(f"{spec.member} became a primary while it pledged", "read the members again")
-        await asyncio.to_thread(sync_aof, Path(spec.data_dir))
+        await in_thread(sync_aof, Path(spec.data_dir))
         await self._note(spec, look)
         return position_of(self._marker(spec), look)
 
@@ -243,7 +243,7 @@ class ValkeyDriver:
             await self._engine.stop(spec, fast=False)
             kept = self._engine.set_aside(spec)
             if kept is not None and marker is not None:
-                await asyncio.to_thread((kept / "marker.json").write_bytes, msgspec.json.encode(marker))
+                await in_thread((kept / "marker.json").write_bytes, msgspec.json.encode(marker))
             await self._set(spec, Marker(member=spec.member, intent=Intent.STANDBY, source=source))
         before = self._marker(spec)
         await self.create_standby(spec, source)

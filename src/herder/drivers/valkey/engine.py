@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from herder.drivers.binaries import check_executable, valkey_server
-from herder.drivers.processes import POLL_S, Account, gone, kill_within, reap, spawn, started_at, within
+from herder.drivers.processes import POLL_S, Account, gone, in_thread, kill_within, reap, spawn, started_at, within
 from herder.drivers.valkey.client import Lines, Look
 from herder.drivers.valkey.config import render
 from herder.drivers.valkey.marker import Marker, aof_reach, beside, sync_path, write_durably
@@ -48,7 +48,7 @@ class Engine:
     async def configure(self, spec: MemberSpec, marker: Marker) -> None:
         """Write the whole configuration for what the marker says."""
         path = Path(spec.data_dir) / CONF
-        await asyncio.to_thread(write_durably, path, render(spec, marker).encode(), self.account)
+        await in_thread(write_durably, path, render(spec, marker).encode(), self.account)
 
     async def start(self, spec: MemberSpec, marker: Marker) -> Look:
         """Start on the data as it is and return the first look that shows a loaded data set."""

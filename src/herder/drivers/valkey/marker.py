@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from herder.drivers.processes import Account
+from herder.drivers.processes import Account, in_thread
 from herder.model.errors import Environment, Refused
 from herder.ports.driver import MemberSpec, Source, SyncSet
 
@@ -156,5 +156,5 @@ class Markers:
             if after is not None and after != before:
                 path = self.path(spec)
                 path.parent.mkdir(parents=True, exist_ok=True)
-                await asyncio.to_thread(write_durably, path, msgspec.json.encode(after))
+                await in_thread(write_durably, path, msgspec.json.encode(after))
             return after
