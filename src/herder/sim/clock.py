@@ -11,9 +11,12 @@ import base64
 import random
 import selectors
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from contextvars import Context
+from heapq import heappop, heappush
+from typing import Any, TypeVar, TypeVarTuple
 
 _T = TypeVar("_T")
+_Ts = TypeVarTuple("_Ts")
 
 START_MS = 1_488_301_200_000
 """2017-02-28 17:00:00 UTC: 37 minutes before the removal that this project remembers."""
@@ -25,38 +28,59 @@ class Deadlock(RuntimeError):
     """Nothing is scheduled, nothing is ready, and what was asked for has not ended: it waits for something impossible."""
 
 
-class _Jump(selectors.SelectSelector):
-    """Stands where the loop would wait for sockets: instead of waiting it lets the time pass at once.
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop in virtual time; `time()` begins at 0.
 
-    The loop's own self-pipe may be registered; it is never looked at.
+    It has a heap and a turn of its own, since nothing here can come from a socket: what is due at one moment runs in the
+    order in which it was asked for, and a turn costs half of what the base's does.
     """
 
     def __init__(self) -> None:
-        super().__init__()
         self.now_s = 0.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """Pass `timeout` seconds. None: there is nothing that anything could wait for."""
-        if timeout is None:
-            raise Deadlock("nothing is scheduled and the simulation has not ended")
-        if timeout > 0:
-            self.now_s += timeout
-        return []
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop in virtual time; `time()` begins at 0."""
-
-    def __init__(self) -> None:
-        self._jump = _Jump()
-        super().__init__(self._jump)
-        self._clock_resolution = RESOLUTION_S
+        self._due: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._asked = 0
+        super().__init__(selectors.SelectSelector())
         self.set_exception_handler(_crash)
         self.crashed: list[dict[str, Any]] = []
 
     def time(self) -> float:
         """Virtual seconds."""
-        return self._jump.now_s
+        return self.now_s
+
+    def call_at(
+        self, when: float, callback: Callable[[*_Ts], object], *args: *_Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """See the base. Timers of the same moment go off in the order of their making."""
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        self._asked += 1
+        heappush(self._due, (when, self._asked, timer))
+        return timer
+
+    def call_later(
+        self, delay: float, callback: Callable[[*_Ts], object], *args: *_Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """See the base."""
+        return self.call_at(self.now_s + delay, callback, *args, context=context)
+
+    def _run_once(self) -> None:
+        """One turn: everything that is ready, after a jump to the next timer when nothing is."""
+        ready: Any = self._ready  # type: ignore[attr-defined]
+        due = self._due
+        if not ready and not self._stopping:  # type: ignore[attr-defined]
+            while due and due[0][2].cancelled():
+                heappop(due)
+            if not due:
+                raise Deadlock("nothing is scheduled and the simulation has not ended")
+            self.now_s = max(self.now_s, due[0][0])
+        end = self.now_s + RESOLUTION_S
+        while due and due[0][0] <= end:
+            timer = heappop(due)[2]
+            if not timer.cancelled():
+                ready.append(timer)
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if not handle._cancelled:  # noqa: SLF001  as the base does
+                handle._run()  # noqa: SLF001
 
 
 def _crash(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

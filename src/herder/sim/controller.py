@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from herder.assembly import ControlPlane, Parts
-from herder.model.errors import HerderError
+from herder.model.errors import Conflict, HerderError
 from herder.ports.store import Store
 from herder.sim.clock import SimClock
 from herder.sim.provider import SimProvider
@@ -43,14 +43,17 @@ class Controller:
         self.task.add_done_callback(_tell_crash)
 
     async def _live(self) -> None:
+        waiting: ControlPlane | None = None
         while True:
-            plane = self._build()
+            plane = waiting or self._build()
             try:
                 await plane.open()
-            except HerderError:
+            except HerderError as error:
+                # one that only waits for another's lease has touched nothing yet: the same one asks again
+                waiting = plane if isinstance(error, Conflict) else None
                 await self.clock.sleep(RETRY_S)
                 continue
-            self.plane = plane
+            waiting, self.plane = None, plane
             self.ready.set()
             try:
                 await plane.run()

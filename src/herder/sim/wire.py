@@ -29,6 +29,11 @@ class SimWire:
         self._on_gone: list[Callable[[str], None]] = []
         self.refused: dict[str, int] = {}
 
+    @property
+    def subscribed(self) -> bool:
+        """Does NATS pass pulses on to it? To a controller that waits for its shard it does not."""
+        return bool(self._on_pulse)
+
     async def subscribe_pulses(self, on_pulse: Callable[[Pulse, bytes], None]) -> None:
         """See the port."""
         self._on_pulse.append(on_pulse)

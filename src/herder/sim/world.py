@@ -198,12 +198,19 @@ class World:
     def remove(self, host: Host) -> None:
         """Gone for good, its data and its addresses with it."""
         self.power_off(host, "its server was removed")
-        for service in self.services_on(host):
-            for engine in self.cluster(service).engines.values():
-                if engine.host == host.name:
-                    engine.data, engine.branch = Data.NONE, None
+        self.lose_disk(host)
         self.hosts.power[host.slot] = hosts.GONE
         self.addresses = {address: server for address, server in self.addresses.items() if server != host.name}
+
+    def lose_disk(self, host: Host) -> None:
+        """Its engines' data is gone, and what ran on it ends; the host itself goes on."""
+        for service in self.services_on(host):
+            cluster = self.cluster(service)
+            for engine in cluster.engines.values():
+                if engine.host == host.name:
+                    actions.crash(cluster, engine.member, self.now, "its disk is gone")
+                    engine.data, engine.branch = Data.NONE, None
+            self.settle(service)
 
     # --- messages
 
@@ -216,6 +223,8 @@ class World:
         """An agent sends its pulse; every controller's subscription gets it."""
         data = encode(frame)
         for controller in self.controllers.values():
+            if not controller.wire.subscribed:
+                continue
             self.network.send((host.name, NATS, controller.name), self._hear, controller, host.name, data)
 
     @staticmethod
