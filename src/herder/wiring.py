@@ -101,18 +101,21 @@ async def probe(engine: str, address: str, port: int, timeout_s: float) -> str:
 async def run(settings: Settings, ready: Callable[[], None]) -> None:
     """Build everything, serve until cancelled. Agents and engines go on when this ends."""
     async with AsyncExitStack() as stack:
-        plane, keep = await _build(settings, stack)
+        plane, nats, store = await _build(settings, stack)
         await plane.open()
         socket_path = str(_directory(settings) / "run" / "herder.sock")
         async with asyncio.TaskGroup() as group:
             group.create_task(plane.run(), name="control plane")
-            if keep is not None:
-                group.create_task(keep.keep(), name="nats-server")
+            if nats is not None:
+                group.create_task(nats.keep(), name="nats-server")
+            if store is not None:
+                group.create_task(store.keep(), name="store")
             group.create_task(_keep_spares(settings, plane), name="spares")
             group.create_task(serve(plane.control, socket_path, str(settings["listen"].value), ready), name="api")
 
 
-async def _build(settings: Settings, stack: AsyncExitStack) -> tuple[ControlPlane, OwnNats | None]:
+async def _build(settings: Settings, stack: AsyncExitStack) -> tuple[ControlPlane, OwnNats | None, OwnPostgres | None]:
+    """The control plane, and which of its own servers it is to keep running."""
     user = EngineUser.of(str(settings["engine_user"].value))
     directory = _directory(settings)
     _check_programs(settings, user)
@@ -121,7 +124,7 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> tuple[ControlPlan
     ground = await provider.ground()
     if ground.why_not:
         log.warning("servers are addresses in %s, not namespaces: %s", ground.subnet, ground.why_not)
-    store = await _store(settings, user)
+    store, own_store = await _store(settings, user)
     stack.push_async_callback(store.close)
     await store.migrate()
     keys = await store.put_secret("nats_keys", new_keys(int(time.time())))
@@ -150,7 +153,7 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> tuple[ControlPlan
         agent_settings=_agent_settings(settings, directory), settings=[resolved.facts() for resolved in settings.values()],
         **{name: settings[name].value for name in _TUNED},
     )  # fmt: skip
-    return ControlPlane(parts, owner=f"{socket.gethostname()}:{directory}"), own_nats
+    return ControlPlane(parts, owner=f"{socket.gethostname()}:{directory}"), own_nats, own_store
 
 
 async def _keep_spares(settings: Settings, plane: ControlPlane) -> None:
@@ -213,12 +216,12 @@ def _provider(settings: Settings) -> LocalProvider:
     )
 
 
-async def _store(settings: Settings, user: EngineUser) -> PostgresStore:
+async def _store(settings: Settings, user: EngineUser) -> tuple[PostgresStore, OwnPostgres | None]:
     url = str(settings["database_url"].value)
     if url:
-        return PostgresStore(url)
-    options = await _own_postgres(settings, user).start()
-    return PostgresStore(**options)
+        return PostgresStore(url), None
+    own = _own_postgres(settings, user)
+    return PostgresStore(**await own.start()), own
 
 
 def _own_postgres(settings: Settings, user: EngineUser) -> OwnPostgres:

@@ -243,3 +243,24 @@ async def test_programs_of_another_version_are_refused(short_directory, programs
 async def test_programs_that_are_not_there_are_told(short_directory):
     with pytest.raises(Environment, match="there is no"):
         await own_postgres_in(short_directory, short_directory / "nowhere").start()
+
+
+async def test_a_kept_server_that_is_killed_runs_again(own_postgres):
+    await own_postgres.start()
+    old = own_postgres.pid()
+    keeper = asyncio.create_task(own_postgres.keep())
+    try:
+        kill(old)
+        async with asyncio.timeout(WAIT_S):
+            assert await answer_at_last(own_postgres) == 42
+    finally:
+        keeper.cancel()
+    assert own_postgres.pid() not in {None, old}
+
+
+async def answer_at_last(server):
+    while True:
+        try:
+            return await answer(server)
+        except (OSError, asyncpg.PostgresError):
+            await asyncio.sleep(0)

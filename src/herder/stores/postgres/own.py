@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import hashlib
+import logging
 import os
 import pwd
 import shutil
@@ -19,8 +20,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from herder.model.errors import Environment, NewerData, TimedOut
+from herder.model.errors import Environment, HerderError, NewerData, TimedOut
 from herder.stores.postgres import processes
+
+log = logging.getLogger(__name__)
 
 ROLE = "herder"
 DATABASE = "postgres"
@@ -39,6 +42,12 @@ STOP_S = 20.0
 
 POLL_S = 0.01
 """Seconds between looks at postmaster.pid while the server starts (0.1 s in all, mostly)."""
+
+LOOK_S = 0.25
+"""Seconds between looks whether it still runs: the controller's hold on its shards outlasts 12 s without a store."""
+
+RESTART_PAUSE_S = 1.0
+"""Seconds between two starts: it bounds the pace when it ends at every start."""
 
 _READY = "ready"
 
@@ -123,6 +132,21 @@ class OwnPostgres:
         """
         await asyncio.to_thread(self._start)
         return self.connect_options
+
+    async def keep(self) -> None:
+        """For ever: start it again whenever it has ended. Run as a task beside the control plane, which can do nothing
+        without it.
+        """
+        while True:
+            await asyncio.sleep(LOOK_S)
+            if self.pid() is not None:
+                continue
+            log.warning("the store's PostgreSQL is gone: starting it again")
+            try:
+                await self.start()
+            except (HerderError, OSError) as error:
+                log.warning("the store's PostgreSQL: %s", error)
+            await asyncio.sleep(RESTART_PAUSE_S)
 
     async def stop(self) -> None:
         """Stop it fast: sessions end, what was committed stays. Nothing happens when it is not running."""
