@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from herder.engine.attention import Attention
+from herder.engine.census import Census
 from herder.engine.columns import Columns
 from herder.engine.deadlines import Deadlines
 from herder.engine.record import ENTERS, KEEP, Birth, Broken, Record, Span
@@ -101,6 +102,7 @@ class World:
 
     def __init__(self) -> None:
         self.columns = Columns()
+        self.census = Census()
         self.shapes = Shapes()
         self.next_id = 1
         self.seq = 0
@@ -166,14 +168,18 @@ class World:
 
     def ids_in(self, kind: str, *states: str) -> Ids:
         """Machines of a kind that are in one of these states, ascending."""
-        ids, codes = self.ids(kind), BY_KIND[kind].state_codes
+        codes = [BY_KIND[kind].state_codes[state] for state in states]
+        if not self.census.count(BY_KIND[kind].code, codes):
+            return np.empty(0, np.uint32)
+        ids = self.ids(kind)
         wanted = np.zeros(256, bool)
-        wanted[[codes[state] for state in states]] = True
+        wanted[codes] = True
         return ids[wanted[self.columns.state[ids]]]
 
     def count(self, kind: str, *states: str) -> int:
-        """How many of a kind are in one of these states."""
-        return len(self.ids_in(kind, *states))
+        """How many of a kind are in one of these states. Costs nothing: they are counted as they move."""
+        table = BY_KIND[kind]
+        return self.census.count(table.code, [table.state_codes[state] for state in states])
 
     def of_kind(self, kind: str) -> Iterator[Machine]:
         """All machines of a kind, in order of their making. For kinds that are few; else `ids` and the columns."""
@@ -262,6 +268,7 @@ class World:
             columns = self.columns
         columns.version[ident] = row["version"]
         if not int(row["flags"]) & KEEP:
+            self.census.move(kind, int(columns.state[ident]), int(row["target"]))
             columns.state[ident] = row["target"]
             columns.entered[ident] = row["version"]
             columns.order[ident] = record.seq
@@ -298,6 +305,7 @@ class World:
                 self.attention.call(service, int(columns.priority[service]))
         if span.flags & KEEP:
             return
+        self.census.move(span.kind, span.source, span.target, span.count)
         columns.state[ids] = span.target
         columns.entered[ids] = rows["version"]
         columns.order[ids] = record.seq
@@ -389,6 +397,7 @@ class World:
         if new:
             self._make(machine.id, machine.table.code)
         columns, ident = self.columns, machine.id
+        self.census.move(machine.table.code, int(columns.state[ident]), machine.table.state_codes[machine.state])
         columns.state[ident] = machine.table.state_codes[machine.state]
         columns.version[ident], columns.entered[ident] = machine.version, machine.entered
         columns.order[ident], columns.since_ms[ident] = machine.order, machine.since_ms
@@ -405,6 +414,7 @@ class World:
             ids = np.flatnonzero(columns.kind[:size] == code).astype(np.uint32)
             if len(ids):
                 self._made[table.kind] = [ids]
+        self.recount()
         self._deadlines.put_all(columns.deadline_ms[:size])
         for ident, own in self._documents.items():
             kind = BY_CODE[int(columns.kind[ident])].kind
@@ -422,6 +432,10 @@ class World:
             self.attention.call(service, int(columns.priority[service]))
         for found in self._names.values():
             found.sort()
+
+    def recount(self) -> None:
+        """The census anew from the columns, after they were set as a whole."""
+        self.census = Census.of(self.columns.kind[: self.size], self.columns.state[: self.size])
 
     def _index_those(self, kind: str) -> None:
         for machine in self.of_kind(kind):

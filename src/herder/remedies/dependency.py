@@ -23,6 +23,7 @@ from herder.engine.effects import Outcome
 from herder.engine.world import Machine, World
 from herder.governor.pace import next_rate
 from herder.machines.dependency import What
+from herder.machines.registry import BY_KIND
 from herder.model.errors import HerderError
 from herder.remedies.hands import Hands
 from herder.remedies.tally import Calls, are_failing
@@ -51,6 +52,7 @@ STALLED_SHARE = 0.2
 
 STALLED = ("uncertain", "unavailable")
 LIVE = ("available", "uncertain", "unavailable", "restart")
+_ARCHIVE = BY_KIND["archive"].state_codes
 Ids = NDArray[np.uint32]
 Probe = Callable[[], Awaitable[bool]]
 
@@ -224,7 +226,7 @@ async def _drain_archives(hands: Hands, work: Machine) -> int:
     while True:
         world = hands.world()
         waiting, draining = archives_of(world, work.id, *STALLED), archives_of(world, work.id, "restart")
-        sent, failed = before.ended(world, waiting, draining)
+        sent, failed = before.ended(world)
         through += sent
         if not len(waiting) and not len(draining):
             return through
@@ -264,11 +266,12 @@ class UnderWay:
         """As they are now."""
         return cls(machines, world.columns.entered[machines])
 
-    def ended(self, world: World, waiting: Ids, draining: Ids) -> tuple[int, int]:
+    def ended(self, world: World) -> tuple[int, int]:
         """How many of them came through since, and how many wait again. One that only was not begun yet is neither."""
-        waits = np.isin(self.machines, waiting)
+        states = world.columns.state[self.machines]
+        waits = np.isin(states, [_ARCHIVE[state] for state in STALLED])
         again = waits & (world.columns.entered[self.machines] != self.entered)
-        through = ~waits & ~np.isin(self.machines, draining)
+        through = ~waits & (states != _ARCHIVE["restart"])
         return int(np.count_nonzero(through)), int(np.count_nonzero(again))
 
 

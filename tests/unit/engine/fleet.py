@@ -25,6 +25,7 @@ def move(world: World, state: str, ids: NDArray[np.uint32], seq: int = 1) -> Non
     """As a span of a commit does."""
     columns = world.columns
     columns.state[ids] = BY_KIND[KIND].state_codes[state]
+    world.recount()
     columns.version[ids] += 1
     columns.entered[ids] = columns.version[ids]
     columns.order[ids] = seq

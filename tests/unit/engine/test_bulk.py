@@ -51,6 +51,9 @@ def commit(world: World, inputs: list[Input]) -> None:
 
 def seen(world: World) -> list[Machine]:
     """All machines; `order` says in which record, and that differs."""
+    counted = world.census.as_array().tolist()
+    world.recount()
+    assert world.census.as_array().tolist() == counted
     return [replace(machine, order=0) for machine in world.machines.values()]
 
 
@@ -83,6 +86,7 @@ def test_what_arrays_can_answer_is_answered_by_arrays():
     commit_bulk(world, Cohort(100, BLOCK))
     ids = world.ids("member")
     world.columns.state[ids] = BY_KIND["member"].state_codes["uncertain"]
+    world.recount()
     found = decide_bulk(world, Bulk("member", "well", ids), NOW)
     assert (len(found.moves), len(found.singles), found.dropped) == (100, 100, 0)
     assert {item.machine for item in found.singles} == {*world.ids("member")[::2].tolist()}
@@ -93,6 +97,7 @@ def test_a_machine_that_moved_on_is_left_out():
     commit_bulk(world, Cohort(10, BLOCK))
     ids = world.ids("member")
     world.columns.state[ids] = BY_KIND["member"].state_codes["uncertain"]
+    world.recount()
     entered = world.columns.entered[ids].copy()
     world.columns.entered[ids[:4]] += 1
     assert len(decide_bulk(world, Bulk("member", "recheck", ids, entered=entered), NOW).moves) == 16
@@ -103,6 +108,7 @@ def test_what_is_no_machine_of_the_kind_is_left_out():
     commit_bulk(world, Cohort(2, BLOCK))
     ids = np.array([0, 1, 2, 3, 9_999_999], np.uint32)
     world.columns.state[2:4] = BY_KIND["member"].state_codes["uncertain"]
+    world.recount()
     assert decide_bulk(world, Bulk("member", "recheck", ids), NOW).moves["machine"].tolist() == [2, 3]
     assert not len(decide_bulk(world, Bulk("member", "no such event", ids), NOW).moves)
 
@@ -152,6 +158,7 @@ def test_many_deadlines_are_a_bulk_and_few_are_not():
     commit_bulk(world, Cohort(2_000, BLOCK))
     ids = world.ids("member")
     world.columns.state[ids] = BY_KIND["member"].state_codes["uncertain"]
+    world.recount()
     for few in (10, 4_000):
         world.columns.deadline_ms[ids[:few]] = NOW
         world._deadlines.put_all(world.columns.deadline_ms[: world.size])

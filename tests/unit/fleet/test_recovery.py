@@ -49,6 +49,7 @@ def fleet(*plans: tuple[str, int]) -> World:
 
 def put(world: World, kind: str, state: str, ids: Any) -> None:
     world.columns.state[np.asarray(ids)] = BY_KIND[kind].state_codes[state]
+    world.recount()
 
 
 def fell(world: World, services: list[int], *, server_too: bool = False) -> World:

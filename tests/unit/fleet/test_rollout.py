@@ -57,6 +57,7 @@ def fleet(*blocks: tuple[tuple[Shape, ...], int]) -> World:
 
 def put(world: World, kind: str, state: str, ids: Any) -> None:
     world.columns.state[np.asarray(ids)] = BY_KIND[kind].state_codes[state]
+    world.recount()
 
 
 def ordered(world: World, **facts: Any) -> int:

@@ -330,7 +330,7 @@ def test_one_that_was_not_begun_yet_has_neither_come_through_nor_failed():
     seen = UnderWay.of(world, world.ids("archive"))
     sample.change(world, 2, entered=9)
     sample.change(world, 3, state="available", entered=9)
-    assert seen.ended(world, world.ids_in("archive", "uncertain"), world.ids_in("archive", "restart")) == (1, 1)
+    assert seen.ended(world) == (1, 1)
 
 
 def test_a_provider_that_is_back_gets_its_rate_back_step_by_step():
