@@ -12,7 +12,7 @@ from herder.engine.world import Machine, World
 from herder.machines.dependency import What
 from herder.machines.table import CREATE
 from herder.model.errors import Conflict, InvalidInput, NotFound
-from herder.remedies.dependency import STALLED, archives_of, first_by_plan, symptom
+from herder.remedies.dependency import STALLED, archives_of, by_plan, symptom
 from herder.remedies.hands import Hands
 
 LOOK_S = 5.0
@@ -99,7 +99,7 @@ class Dependencies:
     def _stragglers(self, world: World, store: Machine) -> None:
         stalled = archives_of(world, store.id, *STALLED)
         old = stalled[world.columns.since_ms[stalled] <= self._hands.clock.now_ms() - STRAGGLER_MS]
-        chosen = first_by_plan(world, old, STRAGGLERS)
+        chosen = by_plan(world, old)[:STRAGGLERS]
         if len(chosen):
             seen = world.columns.entered[chosen]
             why = "its store takes the log, so it tries again"

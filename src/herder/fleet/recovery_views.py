@@ -12,7 +12,7 @@ from herder.fleet import orders
 from herder.governor.gate import Reason
 from herder.governor.pace import forecast
 from herder.machines.dependency import What
-from herder.remedies.dependency import STALLED, archives_of
+from herder.remedies.dependency import STALLED, count_of
 
 GOING_ON = ("recovering", "paused")
 
@@ -59,8 +59,8 @@ def _dependency(world: World, dependency: Machine) -> dict[str, Any]:
     return {
         "name": dependency.name, "what": dependency.data["what"], "state": dependency.state,
         "since_ms": dependency.since_ms, "why": str(dependency.data.get("evidence", {}).get("why", "")) if dependency.state != "available" else "",
-        "backlog": len(archives_of(world, dependency.id, *STALLED)) if store else 0,
-        "draining": len(archives_of(world, dependency.id, "restart")) if store else 0,
+        "backlog": count_of(world, dependency.id, *STALLED) if store else 0,
+        "draining": count_of(world, dependency.id, "restart") if store else 0,
     }  # fmt: skip
 
 

@@ -191,17 +191,25 @@ def stalled_together(stalled: int, archives: int) -> Symptom:
 
 
 def _stalled_of(world: World, store: int) -> tuple[int, int]:
-    return len(archives_of(world, store, *STALLED)), len(archives_of(world, store, *LIVE))
+    return count_of(world, store, *STALLED), count_of(world, store, *LIVE)
+
+
+def count_of(world: World, store: int, *states: str) -> int:
+    """How many archives in a store are in one of these states."""
+    return world.count("archive", *states) if _is_only_store(world, store) else len(archives_of(world, store, *states))
 
 
 def archives_of(world: World, store: int, *states: str) -> Ids:
-    """The archives in a store (and in one of these states), ascending. With one store only no fact has to be read."""
-    archives = world.ids_in("archive", *states) if states else world.ids("archive")
-    stores = [found.id for found in world.of_kind("dependency") if found.data["what"] == What.OBJECT_STORE]
-    if stores == [store]:
+    """The archives in a store and in one of these states, ascending. With one store only no fact has to be read."""
+    archives = world.ids_in("archive", *states)
+    if _is_only_store(world, store):
         return archives
     held: Ids = archives[world.fact(archives, "store", 0, np.uint32) == store]
     return held
+
+
+def _is_only_store(world: World, store: int) -> bool:
+    return [found.id for found in world.of_kind("dependency") if found.data["what"] == What.OBJECT_STORE] == [store]
 
 
 # ---- when it is back
@@ -222,13 +230,14 @@ async def drain_backlog(hands: Hands, work: Machine) -> Outcome:
 async def _drain_archives(hands: Hands, work: Machine) -> int:
     """Until none of the store's archives stalls; returns how many came through."""
     rate, through, refused = min(FIRST_PER_S, hands.drain_per_s), 0, 0
-    before = UnderWay.nothing()
+    line = Line(work.id)
+    before = UnderWay.of(hands.world(), archives_of(hands.world(), work.id, "restart"))
     while True:
         world = hands.world()
-        waiting, draining = archives_of(world, work.id, *STALLED), archives_of(world, work.id, "restart")
-        sent, failed = before.ended(world)
+        draining = count_of(world, work.id, "restart")
+        sent, failed, left = before.ended(world)
         through += sent
-        if not len(waiting) and not len(draining):
+        if not draining and not count_of(world, work.id, *STALLED):
             return through
         refused = refused + 1 if failed > sent else 0
         if refused == REFUSED_MAX:
@@ -239,9 +248,8 @@ async def _drain_archives(hands: Hands, work: Machine) -> int:
                 )
             )
         rate = next_rate(rate, sent / STEP_S, failed / STEP_S, hands.drain_per_s)
-        room = min(int(rate * STEP_S), int(rate * UNDER_WAY_S) - len(draining))
-        chosen = first_by_plan(world, waiting, room)
-        before = UnderWay.of(world, np.concatenate([draining, chosen]))
+        chosen = line.next(world, min(int(rate * STEP_S), int(rate * UNDER_WAY_S) - draining))
+        before = UnderWay.of(world, np.concatenate([left, chosen]))
         if len(chosen):
             why = "its store takes the log again, and it is its turn"
             seen = world.columns.entered[chosen]
@@ -257,31 +265,45 @@ class UnderWay:
     entered: Ids
 
     @classmethod
-    def nothing(cls) -> UnderWay:
-        """None of them."""
-        return cls(np.empty(0, np.uint32), np.empty(0, np.uint32))
-
-    @classmethod
     def of(cls, world: World, machines: Ids) -> UnderWay:
         """As they are now."""
         return cls(machines, world.columns.entered[machines])
 
-    def ended(self, world: World) -> tuple[int, int]:
-        """How many of them came through since, and how many wait again. One that only was not begun yet is neither."""
+    def ended(self, world: World) -> tuple[int, int, Ids]:
+        """How many of them came through since, how many wait again, and which are neither: one that only was not begun yet
+        is still under way.
+        """
         states = world.columns.state[self.machines]
         waits = np.isin(states, [_ARCHIVE[state] for state in STALLED])
         again = waits & (world.columns.entered[self.machines] != self.entered)
         through = ~waits & (states != _ARCHIVE["restart"])
-        return int(np.count_nonzero(through)), int(np.count_nonzero(again))
+        return int(np.count_nonzero(through)), int(np.count_nonzero(again)), self.machines[~through & ~again]
 
 
-def first_by_plan(world: World, archives: Ids, room: int) -> Ids:
-    """`room` of them, those of the best plan first, then in order of their making. Pure."""
-    if room <= 0:
-        return archives[:0]
-    if len(archives) <= room:
-        return archives
-    return archives[np.argsort(world.columns.priority[archives], kind="stable")[:room]]
+class Line:
+    """A store's stalled archives in the order in which they are let in: put in order when the line is at its end, not each
+    time somebody asks for the next few of a million.
+    """
+
+    def __init__(self, store: int) -> None:
+        self._store = store
+        self._left: Ids = np.empty(0, np.uint32)
+
+    def next(self, world: World, room: int) -> Ids:
+        """The next ones that still wait, at most `room`."""
+        if room <= 0:
+            return self._left[:0]
+        again = not len(self._left)
+        if again:
+            self._left = by_plan(world, archives_of(world, self._store, *STALLED))
+        chosen, self._left = self._left[:room], self._left[room:]
+        waits = np.isin(world.columns.state[chosen], [_ARCHIVE[state] for state in STALLED])
+        return chosen[waits] if again or waits.any() else self.next(world, room)
+
+
+def by_plan(world: World, archives: Ids) -> Ids:
+    """Those of the best plan first, then in order of their making. Pure."""
+    return archives[np.argsort(world.columns.priority[archives], kind="stable")]
 
 
 async def _open_bucket(hands: Hands, bucket: str, name: str) -> None:

@@ -20,7 +20,7 @@ from herder.fleet.dependencies import Dependencies, declare, name_of, say
 from herder.model.errors import Conflict, InvalidInput, NotFound, Unreachable
 from herder.ports.archive import Drained
 from herder.ports.provider import Ground
-from herder.remedies.dependency import UnderWay, calls_symptom, first_by_plan, stalled_together
+from herder.remedies.dependency import Line, UnderWay, calls_symptom, stalled_together
 from herder.remedies.handlers import bind
 from herder.remedies.hands import Hands
 from herder.remedies.tally import WINDOW_S, Calls, Counted, Tally, are_failing
@@ -317,10 +317,26 @@ def test_archives_drain_by_plan_and_then_by_age():
     for number, rank in enumerate((2, 0, 1, 0), 1):
         sample.put(world, number, "archive", "uncertain")
         world.columns.priority[number] = rank
-    ids = world.ids("archive")
-    assert first_by_plan(world, ids, 3).tolist() == [2, 4, 3]
-    assert first_by_plan(world, ids, 9).tolist() == [1, 2, 3, 4]
-    assert first_by_plan(world, ids, 0).tolist() == []
+    sample.put(world, 9, "dependency", "available", what="object_store")
+    line = Line(9)
+    assert line.next(world, 0).tolist() == []
+    assert line.next(world, 1).tolist() == [2]
+    assert line.next(world, 2).tolist() == [4, 3]
+    assert line.next(world, 5).tolist() == [1]
+    assert line.next(world, 5).tolist() == [2, 4, 3, 1]  # nobody let them begin: the line forms anew
+
+
+def test_a_line_passes_over_those_that_wait_no_more():
+    world = World()
+    for number in (1, 2, 3):
+        sample.put(world, number, "archive", "uncertain")
+    sample.put(world, 9, "dependency", "available", what="object_store")
+    line = Line(9)
+    assert line.next(world, 1).tolist() == [1]
+    sample.change(world, 2, state="available")
+    assert line.next(world, 1).tolist() == [3]
+    sample.change(world, 3, state="restart")
+    assert line.next(world, 9).tolist() == [1]
 
 
 def test_one_that_was_not_begun_yet_has_neither_come_through_nor_failed():
@@ -330,7 +346,8 @@ def test_one_that_was_not_begun_yet_has_neither_come_through_nor_failed():
     seen = UnderWay.of(world, world.ids("archive"))
     sample.change(world, 2, entered=9)
     sample.change(world, 3, state="available", entered=9)
-    assert seen.ended(world) == (1, 1)
+    sent, failed, left = seen.ended(world)
+    assert (sent, failed, left.tolist()) == (1, 1, [1])
 
 
 def test_a_provider_that_is_back_gets_its_rate_back_step_by_step():
