@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from herder.model.errors import HerderError, Refused
+from herder.model.errors import HerderError, NoData, Refused
 from herder.ports.driver import Driver, MemberSpec, Reading, Role, Source, SyncSet
 
 WAIT_S = 20.0
@@ -122,6 +122,17 @@ class DriverSuite:
         await bench.driver.create_primary(first, ALONE)
         await bench.write(first, "a")
         assert not (Path(first.data_dir) / "half").exists()
+
+    async def test_a_start_without_data_says_that_there_is_none(self, bench: Bench):
+        """The word that ends all tries: never made here, and made and gone."""
+        first, second = bench.members[:2]
+        await bench.driver.create_primary(first, ALONE)
+        await bench.driver.stop(first, fast=True)
+        shutil.rmtree(first.data_dir)
+        for spec in (first, second):
+            with pytest.raises(NoData):
+                await bench.driver.start(spec)
+            assert not Path(spec.data_dir).exists()
 
     async def test_a_standby_catches_up_and_is_not_made_twice(self, bench: Bench):
         first, second = await bench.pair()

@@ -35,6 +35,8 @@ FACTS: tuple[dict[str, Any], ...] = tuple(
         {"boots": 3},
         {"parked": 2},
         {"planned": True},
+        {"alone": True},
+        {"no_data": sample.MEMBERS[0]},
     )
 )
 """What may decide a guard; the first that does is taken."""

@@ -184,7 +184,7 @@ class Jobs:
                     await self._ledger.forget(job.member)
             except (HerderError, LedgerBroken) as error:
                 log.warning("job %s of %s: %s", job.name, job.member, error)
-                return self._failed(job, str(error), getattr(error, "hint", ""))
+                return self._failed(job, str(error), getattr(error, "hint", ""), getattr(error, "code", ""))
             except Exception as error:
                 log.exception("job %s of %s (%s)", job.name, job.member, job.intent)
                 return self._failed(job, f"{type(error).__name__}: {error}")
@@ -254,7 +254,9 @@ class Jobs:
         return self._told(job, known)
 
     def _told(self, job: Job, outcome: Outcome) -> JobReply:
-        return self._reply(job, outcome.status, result=outcome.result, error=outcome.error, hint=outcome.hint)
+        return self._reply(
+            job, outcome.status, result=outcome.result, error=outcome.error, hint=outcome.hint, code=outcome.code
+        )
 
     def _pushed_out(self, job: Job) -> Outcome:
         entry = self._ledger.entry(job.member)
@@ -264,10 +266,12 @@ class Jobs:
         error = f"'{job.name}' gave way to a newer job"
         return Outcome(member=job.member, name=job.name, status=JobStatus.REFUSED, error=error)
 
-    def _failed(self, job: Job, error: str, hint: str = "") -> Outcome:
-        return Outcome(member=job.member, name=job.name, status=JobStatus.FAILED, error=error, hint=hint)
+    def _failed(self, job: Job, error: str, hint: str = "", code: str = "") -> Outcome:
+        return Outcome(member=job.member, name=job.name, status=JobStatus.FAILED, error=error, hint=hint, code=code)
 
-    def _reply(self, job: Job, status: JobStatus, *, result: Any = None, error: str = "", hint: str = "") -> JobReply:
+    def _reply(
+        self, job: Job, status: JobStatus, *, result: Any = None, error: str = "", hint: str = "", code: str = ""
+    ) -> JobReply:
         entry = self._ledger.entry(job.member)
         term = entry.term if entry is not None else 0
-        return JobReply(intent=job.intent, status=status, result=result, error=error, hint=hint, term=term)
+        return JobReply(intent=job.intent, status=status, result=result, error=error, hint=hint, term=term, code=code)

@@ -51,6 +51,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     result: Any = None
     error: str = ""
     hint: str = ""
+    code: str = ""
 
 
 class _Book(msgspec.Struct, kw_only=True):

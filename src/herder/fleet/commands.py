@@ -7,10 +7,12 @@ from typing import Any
 
 from herder.engine.decide import Input, claim_kind
 from herder.engine.world import Machine, World
+from herder.machines.service import is_without_data
 from herder.machines.table import CREATE
 from herder.model.errors import Conflict, Environment, NotFound, Refused
 from herder.model.plans import Engine, Plan
 from herder.ports.store import Claim
+from herder.remedies.catalogue import could_lead
 
 PORTS = {Engine.POSTGRES: 5432, Engine.VALKEY: 6379}
 
@@ -146,11 +148,13 @@ def switch_over(world: World, name: str, to: str, actor: str) -> list[Input]:
 
 
 def restart_service(world: World, name: str, actor: str) -> list[Input]:
-    """Restart the primary's engine in place."""
-    service = idle_service(world, name, "restart")
+    """Restart the primary's engine in place. Where its data was gone, this is a person's word that it is there again."""
+    service = find_service(world, name)
+    if not (service.state == "unavailable" and is_without_data(service.data, {}) and held_by(world, service) is None):
+        service = idle_service(world, name, "restart")
     ident = world.next_id
     facts = {"name": f"{name}/restart-{ident}", "service": service.id, "member": service.data["primary"],
-             "term": service.data["term"]}  # fmt: skip
+             "term": service.data["term"], "alone": not could_lead(world, service)}  # fmt: skip
     return [Input(ident, CREATE, facts, why=f"asked for by {actor}", actor=actor, create="restart")]
 
 
@@ -163,9 +167,14 @@ def allow_failover(world: World, name: str, actor: str) -> list[Input]:
 def idle_service(world: World, name: str, wanted: str) -> Machine:
     """A service that is available and that no playbook holds; Conflict otherwise."""
     service = find_service(world, name)
-    playbook = world.find(service.data.get("playbook", 0))
-    if playbook is not None and playbook.live:
+    if (playbook := held_by(world, service)) is not None:
         raise Conflict(f"'{name}' is held by {playbook.name} ({playbook.state})", f"herder wait {name}, then try again")
     if service.state != "available":
         raise Conflict(f"'{name}' is {service.state}", f"a {wanted} needs it available; herder explain {name}")
     return service
+
+
+def held_by(world: World, service: Machine) -> Machine | None:
+    """The playbook that holds it now."""
+    playbook = world.find(service.data.get("playbook", 0))
+    return playbook if playbook is not None and playbook.live else None

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from herder.engine.world import Machine, World
+from herder.machines.service import is_without_data
 from herder.ports.store import HistoryRow
 
 ENOUGH = 40
@@ -28,10 +29,23 @@ def explain(world: World, service: Machine, history: Sequence[HistoryRow]) -> di
     if well and not troubled:
         chain = []
     chain.extend(_raw_lines(world, service))
+    if not well and is_without_data(service.data, {}):
+        chain.insert(0, {"at_ms": service.since_ms, "source": f"service {service.name}", "actor": "",
+                         "text": without_data(world, service)})  # fmt: skip
     if well:
         chain.insert(0, {"at_ms": service.since_ms, "source": f"service {service.name}", "actor": "",
                          "text": "it is well since then" + (", after this trouble:" if troubled else "")})  # fmt: skip
     return {"name": service.name, "state": service.state, "since_ms": service.since_ms, "chain": chain}
+
+
+def without_data(world: World, service: Machine) -> str:
+    """What is known, and what a person may do: herder has no copy that it could start by itself."""
+    primary = world.get(service.data["primary"])
+    server = world.get(primary.data["server"])
+    return (
+        f"the data of {primary.name} is gone from {server.name}, and it is not started again by itself. Its volume is back: "
+        f"`herder restart {service.name}`. It is not coming back: `herder destroy {service.name}`"
+    )
 
 
 def _beginning(row: HistoryRow, chain: list[dict[str, Any]]) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from herder.engine.world import Machine, World
+from herder.machines.service import is_without_data
 from herder.model.lsn import format_lsn
 from herder.model.plans import Engine
 from herder.pulse.board import Board
@@ -141,6 +142,8 @@ def waits_for(world: World, machine: Machine) -> str:
     playbook = world.find(machine.data.get("playbook", 0))
     if playbook is not None and playbook.live:
         return playbook.at.doc
+    if machine.kind == "service" and is_without_data(machine.data, {}):
+        return f"a person: its data is gone (herder explain {machine.name})"
     if machine.kind == "member":
         server = world.get(machine.data["server"])
         if server.state != "available":

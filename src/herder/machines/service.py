@@ -25,6 +25,11 @@ def is_parked(facts: Facts, brought: Facts) -> bool:
     return bool(facts.get("parked") == PARKED_BY_DEPENDENCY)
 
 
+def is_without_data(facts: Facts, brought: Facts) -> bool:
+    """Its primary's data is known to be gone: nothing is started there until a person says so."""
+    return bool(facts.get("no_data")) and facts.get("no_data") == facts.get("primary")
+
+
 def began(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
     """A playbook holds the service; one that changes leadership brings the next term, committed before any effect."""
     change: dict[str, Any] = {"playbook": brought["sender"]}
@@ -49,6 +54,8 @@ def promoted(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
         "voters": list(brought["new_voters"]),
         "timeline": int(brought.get("timeline", facts.get("timeline", 0))),
     }
+    if facts.get("no_data"):
+        change["no_data"] = 0
     if brought.get("counts"):
         kept = [at for at in facts.get("failovers", []) if at > now_ms - HOUR_MS]
         change["failovers"] = [*kept, now_ms]
@@ -82,9 +89,20 @@ def failed(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
     }
 
 
+def lost_data(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
+    """A start found nothing to start on. Another member may lead at once; the same start is not tried again."""
+    return {
+        "playbook": 0,
+        "playbook_ended_ms": now_ms,
+        "failed_playbook": brought["sender"],
+        "no_data": facts["primary"],
+    }
+
+
 def well(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
     """Whatever failed before, it serves: the next trouble is a new one and is met at once."""
-    return {"retry_ms": 0, "failed_playbook": 0, "failures": 0}
+    found = {"no_data": 0} if facts.get("no_data") else {}
+    return {"retry_ms": 0, "failed_playbook": 0, "failures": 0} | found
 
 
 def allowed(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
@@ -94,7 +112,7 @@ def allowed(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
 
 def healthy(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
     """A playbook succeeded."""
-    return {"playbook": 0, "playbook_ended_ms": now_ms, "retry_ms": 0, "failed_playbook": 0, "failures": 0}
+    return {"playbook": 0, "playbook_ended_ms": now_ms} | well(facts, brought, now_ms)
 
 
 _LIVE = ("available", "uncertain", "unavailable", "restart")
@@ -148,6 +166,8 @@ SERVICE = Table(
         *from_each((*_LIVE, "upgrading"), "abandoned", "uncertain", guard=holds, update=ended, why="the playbook gave way"),
         Row("uncertain", "overdue", "uncertain", page=Spawn("primary_uncertain_long"), why="not known for two minutes"),
         Row("unavailable", "overdue", "unavailable", guard=is_parked, why="down: what its remedy waits for has its own page"),
+        Row("unavailable", "overdue", "unavailable", guard=is_without_data, page=Spawn("data_lost"),
+            why="down for two minutes: its primary's data is gone, and no other member leads"),
         Row("unavailable", "overdue", "unavailable", page=Spawn("service_down"), why="down for two minutes"),
         Row("restart", "overdue", "unavailable", page=Spawn("restart_slow"), why="the restart takes too long"),
         Row("upgrading", "overdue", "unavailable", page=Spawn("switchover_slow"), why="the move takes too long"),
@@ -177,5 +197,7 @@ SERVICE = Table(
         *noted_in(("installing", *_LIVE, "upgrading"), "admitted", why="its turn in the recovery"),
         Row("absent", "adopt", "available", why="taken over as it runs"),
         Row("available", "primary_rebooting", "restart", why="its only member is away while its server reboots, as planned"),
+        *from_each((*_LIVE, "upgrading"), "no_data", "unavailable", guard=holds, update=lost_data,
+                   why="its primary's data is gone: it is not started again by itself"),
     ),
 )  # fmt: skip

@@ -81,6 +81,14 @@ class Environment(HerderError):
     http_status = 500
 
 
+class NoData(Environment):
+    """There is nothing to start on: no data directory, or none that an engine could read. Told by an agent; starting again
+    changes nothing, so nobody tries.
+    """
+
+    code = "no_data"
+
+
 class NewerData(HerderError):
     """The data directory was written by a newer herder."""
 

@@ -75,7 +75,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobReply(msgspec.Struct, frozen=True, kw_only=True):
-    """An agent's answer. result: the driver's return value as plain data; error, hint: for people."""
+    """An agent's answer. result: the driver's return value as plain data; error, hint: for people.
+
+    code: the error's stable word (`model.errors`), '' where there is none or the agent is older and does not tell.
+    """
 
     intent: str
     status: JobStatus
@@ -83,6 +86,7 @@ class JobReply(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""
     hint: str = ""
     term: int = 0  # the term the agent has stored
+    code: str = ""
 
 
 class Wire(Protocol):

@@ -11,9 +11,9 @@ from functools import cached_property, partial
 from typing import Any
 
 from herder.engine.decide import Draft, Input, page_input
-from herder.engine.world import Machine
+from herder.engine.world import Machine, World
 from herder.governor.gate import UNPARKED, Gate
-from herder.machines.service import HOUR_MS
+from herder.machines.service import HOUR_MS, is_without_data
 from herder.machines.table import CREATE
 from herder.remedies.estimate import choose
 
@@ -114,7 +114,7 @@ class Catalogue:
             primary.state == "unavailable" and not primary.data.get("deposed") and primary.data["server"] == server.id
         )
         to_come = lost and not _failed_kind(draft, service) and self._budget_left(draft, service)
-        return to_come and bool(_could_lead(draft, service))
+        return to_come and bool(could_lead(draft, service))
 
     def _remedy(self, draft: Draft, service: Machine, door: Door) -> list[Input]:
         active = _active(draft, service)
@@ -160,10 +160,10 @@ class Catalogue:
         if _too_early(draft, service):
             return []
         server_up = _server_up(draft, primary)
-        standbys = _could_lead(draft, service)
+        standbys = could_lead(draft, service)
         choice = choose(
             sync=service.data["sync"], standbys=len(standbys), server_up=server_up,
-            restart_failed=_failed_kind(draft, service) == "restart",
+            restart_failed=_failed_kind(draft, service) == "restart" or is_without_data(service.data, {}),
         )  # fmt: skip
         if choice.playbook == "failover" and not self._budget_left(draft, service):
             if not _page_open(draft, service, "failover_blocked"):
@@ -171,16 +171,19 @@ class Catalogue:
                     f"{self.failovers_per_hour} automatic failover(s) within the hour: blocked until a person allows it"
                 )
                 return [Input(service.id, "blocked", {}, why=why)]
-            if not server_up:
-                return []
-            why = "failover is blocked, so it is started again in place"
-            return door.through(service, "restart", lambda: _restart(draft, service, primary, why))
+            return self._start_in_place(draft, service, "failover is blocked, so it is started again in place", door)
         if choice.playbook == "restart":
-            begin = lambda: _restart(draft, service, primary, choice.why)  # noqa: E731
-            return door.through(service, "restart", begin) if server_up else []
+            return self._start_in_place(draft, service, choice.why, door)
         if not standbys:
             return []
         return door.through(service, "failover", lambda: _failover(draft, service, primary, choice.why))
+
+    def _start_in_place(self, draft: Draft, service: Machine, why: str, door: Door) -> list[Input]:
+        """Not where nothing runs, and not where a start has found that its data is gone: a person has the word."""
+        if not _server_up(draft, draft.get(service.data["primary"])) or is_without_data(service.data, {}):
+            return []
+        alone = not could_lead(draft, service)
+        return door.through(service, "restart", lambda: _restart(draft, service, why, alone=alone))
 
     def _budget_left(self, draft: Draft, service: Machine) -> bool:
         recent = [at for at in service.data.get("failovers", []) if at > draft.now_ms - HOUR_MS]
@@ -242,7 +245,7 @@ def _failed_kind(draft: Draft, service: Machine) -> str:
     return failed.kind if failed is not None else ""
 
 
-def _others(draft: Draft, service: Machine) -> Iterator[Machine]:
+def _others(draft: Draft | World, service: Machine) -> Iterator[Machine]:
     return (draft.get(ident) for ident in service.data["members"] if ident != service.data["primary"])
 
 
@@ -254,7 +257,7 @@ def _server_up(draft: Draft, primary: Machine) -> bool:
     return server.state == "available" and not gone
 
 
-def _could_lead(draft: Draft, service: Machine) -> list[Machine]:
+def could_lead(draft: Draft | World, service: Machine) -> list[Machine]:
     """Members that may be elected. On a sync plan a new primary needs somebody to wait for: with nobody left but one, a
     failover would only be short of pledges, again and again.
     """
@@ -296,8 +299,8 @@ def _begin(draft: Draft, kind: str, service: Machine, why: str, facts: dict[str,
     return Input(ident, CREATE, facts | {"name": f"{service.name}/{kind}-{ident}"}, why=why, create=kind)
 
 
-def _restart(draft: Draft, service: Machine, primary: Machine, why: str) -> Input:
-    facts = {"service": service.id, "member": primary.id, "term": service.data["term"]}
+def _restart(draft: Draft, service: Machine, why: str, *, alone: bool) -> Input:
+    facts = {"service": service.id, "member": service.data["primary"], "term": service.data["term"], "alone": alone}
     return _begin(draft, "restart", service, why, facts)
 
 

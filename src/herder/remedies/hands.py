@@ -27,9 +27,13 @@ ANSWER_S = 5.0
 
 
 class JobFailed(HerderError):
-    """An agent did the job and it did not succeed: its reason."""
+    """An agent did the job and it did not succeed: its reason. cause: the stable word of the agent's own error, or ''."""
 
     code = "job_failed"
+
+    def __init__(self, message: str, hint: str = "", cause: str = "") -> None:
+        super().__init__(message, hint)
+        self.cause = cause
 
 
 class JobRefused(HerderError):
@@ -208,7 +212,7 @@ def _result(reply: JobReply, member: Machine) -> Any:
         raise JobRefused(f"{member.name}: {reply.error}", reply.hint)
     if reply.status is JobStatus.RUNNING:
         raise Unreachable(f"{member.name}: its agent has not finished looking")
-    raise JobFailed(f"{member.name}: {reply.error}", reply.hint)
+    raise JobFailed(f"{member.name}: {reply.error}", reply.hint, reply.code)
 
 
 async def ask_each(

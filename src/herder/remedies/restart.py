@@ -7,6 +7,7 @@ from typing import Any
 
 from herder.engine.effects import Outcome
 from herder.engine.world import Machine
+from herder.model.errors import NoData
 from herder.remedies.hands import Hands, JobFailed, JobRefused
 
 
@@ -15,6 +16,7 @@ class Restarted(StrEnum):
 
     RESTARTED = "restarted"
     FAILED = "failed"
+    NO_DATA = "no_data"
 
 
 async def restart_primary(hands: Hands, work: Machine) -> Outcome:
@@ -26,6 +28,8 @@ async def restart_primary(hands: Hands, work: Machine) -> Outcome:
             # Under a lease an agent starts an engine only by a word this fresh: one from before a freeze is refused.
             args["stamp"] = await hands.stamp(member)
         await hands.ask(work, member, "restart", args)
-    except (JobFailed, JobRefused) as error:
+    except JobFailed as error:
+        return Outcome(Restarted.NO_DATA if error.cause == NoData.code else Restarted.FAILED, why=error.message)
+    except JobRefused as error:
         return Outcome(Restarted.FAILED, why=error.message)
     return Outcome(Restarted.RESTARTED, {}, why=f"{member.name} answers again")

@@ -243,7 +243,7 @@ class SimAgent:
         if isinstance(admitted, JobReply):
             return admitted
         outcome = await self._ride(job, admitted)
-        return self._reply(job, outcome.status, result=outcome.result, error=outcome.error, hint=outcome.hint)
+        return self._told(job, outcome)
 
     def _admit(self, job: Job) -> MemberSpec | JobReply:
         """Result known? mark lower? promise written? In this order."""
@@ -252,7 +252,7 @@ class SimAgent:
         if known is not None:
             if (known.member, known.name) != (job.member, job.name):
                 return self._reply(job, JobStatus.REFUSED, error=f"intent {job.intent} was {known.name}")
-            return self._reply(job, known.status, result=known.result, error=known.error, hint=known.hint)
+            return self._told(job, known)
         entry, mark = disk.members.get(job.member), (job.term, job.order)
         if entry is not None and mark < entry.mark:
             error = f"term {job.term}, order {job.order} is older than what {job.member} was promised to: {entry.mark}"
@@ -293,7 +293,7 @@ class SimAgent:
                 result = await Work(self, job, spec).run()
             except HerderError as error:
                 log.debug("%s of %s: %s", job.name, job.member, error.message)
-                return Ended(job.member, job.name, JobStatus.FAILED, None, str(error), error.hint)
+                return Ended(job.member, job.name, JobStatus.FAILED, None, str(error), error.hint, error.code)
             finally:
                 lane.acting = ""
             return Ended(job.member, job.name, JobStatus.DONE, msgspec.to_builtins(result))
@@ -321,7 +321,14 @@ class SimAgent:
         """The watchdog: it outlives the agent (its timer is the host's) and ends the engine at the deadline."""
         end_under_lease(self.world, self.host, member)
 
-    def _reply(self, job: Job, status: JobStatus, *, result: Any = None, error: str = "", hint: str = "") -> JobReply:
+    def _told(self, job: Job, outcome: Ended) -> JobReply:
+        return self._reply(
+            job, outcome.status, result=outcome.result, error=outcome.error, hint=outcome.hint, code=outcome.code
+        )
+
+    def _reply(
+        self, job: Job, status: JobStatus, *, result: Any = None, error: str = "", hint: str = "", code: str = ""
+    ) -> JobReply:
         entry = self.host.disk.members.get(job.member)
         term = entry.term if entry is not None else 0
-        return JobReply(intent=job.intent, status=status, result=result, error=error, hint=hint, term=term)
+        return JobReply(intent=job.intent, status=status, result=result, error=error, hint=hint, term=term, code=code)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from herder.model.errors import Conflict, HerderError, InvalidInput, Refused
+from herder.model.errors import HerderError, InvalidInput, NoData, Refused
 from herder.ports.driver import Position, Reading, Role, SyncSet
 from herder.sim.branch import Acknowledged, Branch
 
@@ -295,10 +295,10 @@ class Cluster:
         return self._pids
 
     def has(self, member: str) -> Engine:
-        """The engine, with whole data. Raises Conflict."""
+        """The engine, with whole data. Raises NoData, Refused."""
         engine = self.engines.get(member)
         if engine is None or engine.data is Data.NONE:
-            raise Conflict(f"{member} has no data here", "make it first")
+            raise NoData(f"there is no data of {member} here", "look for its volume")
         if engine.data is Data.HALF:
             raise Refused(f"a rejoin of {member} was begun and not ended", "ask for the rejoin again")
         return engine

@@ -42,6 +42,7 @@ class Ended:
     result: Any = None
     error: str = ""
     hint: str = ""
+    code: str = ""
 
 
 @dataclass(slots=True)

@@ -72,6 +72,13 @@ async def test_the_same_intent_runs_once(bench: Bench) -> None:
     assert bench.driver.calls == ["pledge"]
 
 
+async def test_why_a_job_failed_is_told_in_a_stable_word_also_by_the_next_agent(bench: Bench) -> None:
+    job = bench.job("set_sync", 1, args={"sync": {"k": 0, "members": []}})
+    first = await bench.jobs.handle(job)
+    assert (first.status, first.code) == (JobStatus.FAILED, "timed_out")
+    assert await Bench(bench.home).jobs.handle(job) == first
+
+
 async def test_the_result_outlives_the_agent(bench: Bench) -> None:
     job = bench.job("pledge", 1)
     first = await bench.jobs.handle(job)

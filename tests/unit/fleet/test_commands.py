@@ -209,6 +209,25 @@ def test_a_restart_holds_the_service_under_its_term():
         commands.restart_service(world, "orders", "ann")
 
 
+def test_a_person_says_that_lost_data_is_there_again():
+    world = sample.small("postgres", "dev", 1, no_data=2)
+    sample.change(world, 1, state="unavailable")
+    sample.change(world, 2, state="unavailable")
+    (item,) = commands.restart_service(world, "orders", "ann")
+    assert (item.create, item.facts["alone"]) == ("restart", True)
+    assert decide(world, [item], NOW).after[1].state == "restart"
+    _hold(world)
+    with pytest.raises(Conflict, match="is held by"):
+        commands.restart_service(world, "orders", "ann")
+
+
+def test_a_service_that_is_down_for_another_reason_is_not_restarted_by_hand():
+    world = sample.small("postgres", "dev", 1)
+    sample.change(world, 1, state="unavailable")
+    with pytest.raises(Conflict, match="is unavailable"):
+        commands.restart_service(world, "orders", "ann")
+
+
 def test_a_person_gives_the_budget_back():
     world = sample.well(failovers=[NOW])
     decision = decide(world, commands.allow_failover(world, "orders", "ann"), NOW)

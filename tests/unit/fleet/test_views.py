@@ -193,3 +193,14 @@ def test_explain_ends(count: int):
     world = sample.well()
     sample.change(world, 1, state="unavailable")
     assert len(explain(world, world.get(1), history)["chain"]) == min(count, ENOUGH)
+
+
+def test_a_service_without_its_data_says_so_and_what_a_person_may_do():
+    world = sample.small("postgres", "dev", 1, no_data=2)
+    sample.change(world, 1, state="unavailable")
+    (row,) = [row for row in views.not_well(world) if row["kind"] == "service"]
+    assert row["waits_for"] == "a person: its data is gone (herder explain orders)"
+    told = explain(world, world.get(1), [])["chain"][0]["text"]
+    assert "the data of orders-0 is gone from srv-5" in told
+    assert "`herder restart orders`" in told
+    assert "`herder destroy orders`" in told

@@ -67,6 +67,11 @@ class Fleet:
         self.world.reckon()
         return self.world.cluster(name).tally.doubled
 
+    def paged(self, reason):
+        return [
+            page for page in self.committed.of_kind("page") if page.state == "open" and page.data["reason"] == reason
+        ]
+
     def done(self, kind):
         return sum(machine.state == "done" for machine in self.committed.of_kind(kind))
 
@@ -108,6 +113,43 @@ def test_a_killed_engine_of_a_dev_service_is_started_again():
         return fleet.lost("bronze")
 
     assert story(play) == 0
+
+
+def test_a_disk_that_dies_under_the_only_copy_is_one_page_and_no_more_starts():
+    async def play(fleet):
+        fleet.world.lose_disk(fleet.host("bronze"))
+        await fleet.until(lambda: fleet.state("bronze") == "unavailable" and fleet.paged("data_lost"), 30)
+        began = len(list(fleet.committed.of_kind("restart")))
+        await pass_time(3600)
+        restarts = [playbook.state for playbook in fleet.committed.of_kind("restart")]
+        return began, restarts, [page.data["reason"] for page in fleet.committed.of_kind("page")]
+
+    assert story(play) == (1, ["paged"], ["data_lost"])
+
+
+def test_a_disk_that_comes_back_is_started_again_by_a_persons_word():
+    async def play(fleet):
+        engine = fleet.world.cluster("bronze").engines[fleet.primary("bronze").name]
+        data, branch = engine.data, engine.branch
+        fleet.world.lose_disk(fleet.host("bronze"))
+        await fleet.until(lambda: fleet.paged("data_lost"), 30)
+        engine.data, engine.branch = data, branch
+        await fleet.plane.control.restart("bronze")
+        await fleet.all_well(60)
+        return fleet.paged("data_lost"), fleet.lost("bronze")
+
+    assert story(play) == ([], 0)
+
+
+def test_a_disk_that_dies_under_a_standard_primary_is_a_failover_and_nobodys_page():
+    async def play(fleet):
+        fleet.world.lose_disk(fleet.host("silver"))
+        await fleet.until(lambda: fleet.done("failover") == 1, 30)
+        await fleet.all_well(120)
+        ends = [playbook.state for playbook in fleet.committed.of_kind("restart")]
+        return ends, list(fleet.committed.of_kind("page")), fleet.lost("silver") < 100_000
+
+    assert story(play) == (["abandoned"], [], True)
 
 
 def test_a_short_freeze_moves_nothing():

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from herder.drivers.processes import Account
-from herder.model.errors import Environment, Refused
+from herder.model.errors import NoData, Refused
 from herder.ports.driver import MemberSpec
 
 SOCKET_PATH_MAX = 91
@@ -194,9 +194,11 @@ def complete(layout: Layout, spec: MemberSpec) -> bool:
 
 
 def require(layout: Layout, spec: MemberSpec) -> None:
-    """Raise Environment unless there is a complete directory of this member."""
+    """Raise NoData unless there is a complete directory of this member, with the file that an engine reads first."""
     if not complete(layout, spec):
-        raise Environment(f"there is no data in {layout.data}", "create the member again, or look for its volume")
+        raise NoData(f"there is no data in {layout.data}", "look for its volume")
+    if not (layout.data / "global" / "pg_control").is_file():
+        raise NoData(f"there is no pg_control in {layout.data}: no engine can read what is left", "look for its volume")
 
 
 def read_rejoin(layout: Layout) -> Rejoin | None:

@@ -23,7 +23,7 @@ from herder.drivers.valkey.handover import check_target, hand_over
 from herder.drivers.valkey.marker import Intent, Marker, Markers, aof_reach, sync_aof
 from herder.drivers.valkey.names import ReplicaNames
 from herder.drivers.valkey.rules import came_back_empty, may_not_lead, noted, position_of, told_apart, worth_noting
-from herder.model.errors import Conflict, Environment, HerderError, NotFound, Refused, TimedOut
+from herder.model.errors import Conflict, Environment, HerderError, NoData, Refused, TimedOut
 from herder.ports.driver import MemberSpec, Position, Reading, Role, Running, Source, SyncSet
 
 READ_S = 0.6
@@ -100,9 +100,9 @@ class ValkeyDriver:
     async def start(self, spec: MemberSpec) -> Running:
         marker = self._markers.load(spec)
         if marker is None:
-            raise NotFound(f"{spec.member} was never made here", "create it, or look on another server")
+            raise NoData(f"there is no data of {spec.member} here", "look for its volume")
         if not Path(spec.data_dir).is_dir():
-            raise Refused(
+            raise NoData(
                 f"the data directory of {spec.member} is gone ({marker.keys} keys were noted)",
                 "promote a replica, then rejoin this member",
             )
@@ -131,7 +131,7 @@ class ValkeyDriver:
         reason = marker.refused or came_back_empty(marker, look, aof_reach(Path(spec.data_dir)))
         if reason:
             await self._change(spec, refused=reason)
-            raise Refused(f"{spec.member} must not lead: {reason}", "promote a replica, then rejoin this member")
+            raise NoData(f"{spec.member} must not lead: {reason}", "promote a replica, then rejoin this member")
         await self._lead(spec)
         await self._note(spec)
 
@@ -293,7 +293,7 @@ class ValkeyDriver:
     def _marker(self, spec: MemberSpec) -> Marker:
         marker = self._markers.load(spec)
         if marker is None:
-            raise NotFound(f"{spec.member} was never made here", "create it, or look on another server")
+            raise NoData(f"there is no data of {spec.member} here", "look for its volume")
         return marker
 
     async def _set(self, spec: MemberSpec, marker: Marker) -> Marker:
@@ -306,7 +306,7 @@ class ValkeyDriver:
 
         after = await self._markers.change(spec, step)
         if after is None:
-            raise NotFound(f"{spec.member} was never made here", "create it, or look on another server")
+            raise NoData(f"there is no data of {spec.member} here", "look for its volume")
         return after
 
     async def _look(self, spec: MemberSpec) -> Look:

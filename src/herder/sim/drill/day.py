@@ -15,13 +15,11 @@ from herder.engine.decide import Input
 from herder.engine.world import World as Committed
 from herder.fleet.dependencies import declare, name_of
 from herder.ports.archive import Drained
-from herder.sim import actions
 from herder.sim.clock import SimRandom
 from herder.sim.cohorts import cohorts, kinds
 from herder.sim.drill import scenario as scenarios
 from herder.sim.drill.rollout import order_reboot
 from herder.sim.drill.scenario import Event, Scenario, What
-from herder.sim.engine import Data
 from herder.sim.faults import Faults
 from herder.sim.fleet import FleetWorld
 from herder.sim.network import ANY
@@ -191,14 +189,7 @@ class Day:
 
     def _disk_dies(self, slot: int) -> None:
         self._woken(slot)
-        world, host = self.world, self.world.hosts.touch(slot)
-        for service in world.services_on(host):
-            cluster = world.cluster(service)
-            for engine in cluster.engines.values():
-                if engine.host == host.name:
-                    actions.crash(cluster, engine.member, world.now, "its disk is gone")
-                    engine.data, engine.branch = Data.NONE, None
-            world.settle(service)
+        self.world.lose_disk(self.world.hosts.touch(slot))
 
     def _host_freezes(self, slot: int) -> None:
         self._woken(slot)
