@@ -96,7 +96,7 @@ class Draft:
         if self.find(machine) is not None:
             raise RuntimeError(f"machine {machine} exists already")
         self.next_id = max(self.next_id, machine + 1)
-        self.changed[machine] = Machine(machine, kind)
+        self.changed[machine] = self.world.blank(machine, kind)
         return self.changed[machine]
 
     def allocate(self) -> int:

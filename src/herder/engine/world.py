@@ -147,6 +147,10 @@ class World:
             int(columns.deadline_ms[machine]), self.facts_of(machine),
         )  # fmt: skip
 
+    def blank(self, machine: int, kind: str) -> Machine:
+        """A machine that is not made yet. A world over other tables (the checker's) makes its own."""
+        return Machine(machine, kind)
+
     def facts_of(self, machine: int) -> dict[str, Any]:
         """What it knows: the facts of its shape, and its own document over them."""
         own = self._documents.get(machine)

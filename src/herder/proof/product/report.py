@@ -1,0 +1,80 @@
+"""What a search comes to: states counted, rows covered, rules broken with the shortest way there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from herder.machines.table import Table
+
+Tables = Sequence[Table]
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How far a search goes. states: the most distinct states of one aspect; seconds: of one aspect; aspects: by name,
+    () = all; first: stop at the first violation; processes: how many aspects run at once.
+    """
+
+    states: int = 2_000_000
+    seconds: float = 240.0
+    aspects: tuple[str, ...] = ()
+    first: bool = True
+    processes: int = 1
+    quick: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a trace. who: what acts ('the world', 'failover', 'member a' ...); whom: on what; what: in words."""
+
+    who: str
+    whom: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.who} -> {self.whom}: {self.what}" if self.whom != self.who else f"{self.who}: {self.what}"
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A rule that does not hold. rule: its number (S2) or word; trace: the shortest way there, one step a line."""
+
+    rule: str
+    aspect: str
+    what: str
+    trace: tuple[str, ...] = ()
+    steps: tuple[Step, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """One aspect. depth: steps of the longest shortest way; whole: every reachable state was seen; resting: states that rest;
+    rows: (kind, number of the row in its table) that fired; rules: rule -> how often it was looked at.
+    """
+
+    name: str
+    states: int
+    transitions: int
+    seconds: float
+    depth: int
+    whole: bool
+    resting: int
+    abstracts: str
+    rules: dict[str, int] = field(default_factory=dict)
+    rows: frozenset[tuple[str, int]] = frozenset()
+    violations: tuple[Violation, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """All aspects together. covered: rows that fired in any of them."""
+
+    aspects: tuple[Searched, ...]
+    covered: frozenset[tuple[str, int]]
+    violations: tuple[Violation, ...]
+
+    @property
+    def states(self) -> int:
+        """Distinct states of all aspects."""
+        return sum(aspect.states for aspect in self.aspects)
