@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from herder.engine.marks import Marks
 from herder.engine.projection import history_of, unit_block
 from herder.engine.record import Record, open_record
 from herder.engine.world import World
@@ -77,8 +78,8 @@ class Follower:
         self._clock = clock
         self._world = world
         self._along_machines = along_machines
-        self._dirty: NDArray[np.bool_] = np.zeros(1024, np.bool_)
-        self._fresh: NDArray[np.bool_] | None = None  # what a rebuild still has to write
+        self._dirty = Marks()
+        self._fresh: Marks | None = None  # what a rebuild still has to write
         self._urgent: dict[int, None] = {}
         self._history: deque[tuple[int, list[HistoryRow]]] = deque()
         self._history_rows = 0
@@ -107,7 +108,7 @@ class Follower:
         self._lost, self._history_rows, self._urgent = False, 0, {}
         self._since_ms = self._next_ms = self._fresh = None
         self._history.clear()
-        self._dirty = np.zeros(max(world.size, 1024), np.bool_)
+        self._dirty = Marks(world.size)
         self._catching_up = min(self._mark, self._told) < world.seq
         if self._catching_up and world.seq - min(self._mark, self._told) <= TAIL:
             await self._catch_up()
@@ -122,7 +123,7 @@ class Follower:
         self._head = (record.seq, record.at_ms)
         machines = record.columns["machine"]
         if self._fresh is not None:
-            self._fresh = _marked(self._fresh, machines, self._world().size)
+            self._fresh.set(machines, self._world().size)
         if carried:
             self.carried(record.seq, record.at_ms)
             return
@@ -136,7 +137,7 @@ class Follower:
         self._answer()
 
     def _note(self, seq: int, at_ms: int, machines: NDArray[np.uint32], history: list[HistoryRow]) -> None:
-        self._dirty = _marked(self._dirty, machines, self._world().size)
+        self._dirty.set(machines, self._world().size)
         if len(machines) <= URGENT:
             self._urgent.update(dict.fromkeys(machines.tolist()))
         if history:
@@ -154,13 +155,15 @@ class Follower:
     @property
     def behind(self) -> bool:
         """So far behind that bulk moves should wait."""
-        return self._history_rows > MOST_HISTORY or self.lag().seconds > BEHIND_S
+        return self._history_rows > MOST_HISTORY or self._lag_s() > BEHIND_S
 
     def lag(self) -> Lag:
         """What the rows lack at this moment."""
-        seconds = 0.0 if self._since_ms is None else max(0.0, (self._clock.now_ms() - self._since_ms) / 1000)
         records = self._head[0] - self._mark if self._since_ms is not None or self._catching_up else 0
-        return Lag(records, seconds, int(np.count_nonzero(self._dirty)))
+        return Lag(records, self._lag_s(), len(self._dirty))
+
+    def _lag_s(self) -> float:
+        return 0.0 if self._since_ms is None else max(0.0, (self._clock.now_ms() - self._since_ms) / 1000)
 
     async def room(self, timeout_s: float) -> bool:
         """Wait until it is not `behind` any more; False when that takes longer."""
@@ -187,7 +190,7 @@ class Follower:
             return True
         if not waiter.machines or self._catching_up or self._turn.locked():
             return False
-        return not any(machine < len(self._dirty) and self._dirty[machine] for machine in waiter.machines)
+        return not any(machine in self._dirty for machine in waiter.machines)
 
     def _answer(self) -> None:
         for waiter in self._waiters:
@@ -217,7 +220,7 @@ class Follower:
 
     async def _let_a_flood_pass(self) -> None:
         until = self._clock.monotonic() + PATIENCE_S
-        while not self._waiters and np.count_nonzero(self._dirty) > SLICE and self._clock.monotonic() < until:
+        while not self._waiters and self._dirty.more_than(SLICE) and self._clock.monotonic() < until:
             self._moved.clear()
             await self._clock.sleep(QUIET_S)
             if not self._moved.is_set():
@@ -233,10 +236,10 @@ class Follower:
         seq, at_ms = target or self._head
         self._begin_round()
         try:
-            ids = np.flatnonzero(self._dirty).astype(np.uint32)
+            ids = self._dirty.all()
             for at in range(0, len(ids), SLICE):
                 part = ids[at : at + SLICE]
-                part = part[self._dirty[part]]  # the urgent ones went with another slice
+                part = self._dirty.among(part)  # the urgent ones went with another slice
                 if len(part):
                     await self._write(part, None if at + SLICE < len(ids) else (seq, at_ms))
             while self._mark < seq or (self._history and self._history[0][0] <= seq):
@@ -259,7 +262,7 @@ class Follower:
             history, told = self._take_history()
             whole = target is not None and not (self._history and self._history[0][0] <= target[0])
             seq, at_ms = target if target is not None and whole else (None, 0)
-            self._dirty[ids] = False  # before the wait: what moves meanwhile is dirty again
+            self._dirty.clear(ids)  # before the wait: what moves meanwhile is dirty again
             change = Change(
                 shard=self._shard,
                 epoch=self._world().epoch,
@@ -272,7 +275,7 @@ class Follower:
             try:
                 await self._store.project(change)
             except BaseException:
-                self._dirty[ids] = True
+                self._dirty.set(ids, self._world().size)
                 self._history.extendleft(reversed(history))
                 self._history_rows += sum(len(rows) for _, rows in history)
                 raise
@@ -351,32 +354,33 @@ class Follower:
         if self._fresh is not None:
             raise Conflict("the projection is being rebuilt already", "wait for it to end")
         epoch, everybody = self._world().epoch, self._everybody()
-        self._fresh = _marked(np.zeros(1024, np.bool_), everybody, self._world().size)
+        self._fresh = Marks(self._world().size)
+        self._fresh.set(everybody, self._world().size)
         try:
             await self._store.begin_rebuild(self._shard, epoch)
             await self._drop_stale()  # of a rebuild whose controller died
             await self._write_fresh(everybody)
-            while np.count_nonzero(self._fresh) > SLICE:
-                await self._write_fresh(np.flatnonzero(self._fresh))
+            while self._fresh.more_than(SLICE):
+                await self._write_fresh(self._fresh.all())
             async with self._turn:
                 seq, at_ms = self._head
-                await self._write_fresh(np.flatnonzero(self._fresh))
+                await self._write_fresh(self._fresh.all())
                 await self._store.finish_rebuild(self._shard, epoch, seq, at_ms)
                 self._mark = max(self._mark, seq)
                 self._dirty, self._urgent = self._fresh, {}  # whatever moved before is in the new rows
-                if self._fresh.any():
-                    self._note(*self._head, np.flatnonzero(self._fresh).astype(np.uint32), [])
+                if len(self._fresh):
+                    self._note(*self._head, self._fresh.all(), [])
         finally:
             self._fresh = None
         await self._drop_stale()
         await self._retell(self._head[0])
         return len(everybody)
 
-    async def _write_fresh(self, ids: NDArray[np.integer]) -> None:
+    async def _write_fresh(self, ids: NDArray[np.uint32]) -> None:
         for at in range(0, len(ids), SLICE):
-            part = ids[at : at + SLICE].astype(np.uint32)
+            part = ids[at : at + SLICE]
             if self._fresh is not None:
-                self._fresh[part] = False
+                self._fresh.clear(part)
             units = unit_block(self._world(), part)
             await self._store.project(Change(shard=self._shard, epoch=self._world().epoch, units=units, fresh=True))
 
@@ -397,13 +401,3 @@ class Follower:
                 rows.extend(history_of(open_record(stored, prev), self._world()))
                 prev = stored
             await self._store.replace_history(self._shard, first, records[-1].seq, rows)
-
-
-def _marked(bits: NDArray[np.bool_], machines: NDArray[np.uint32], size: int) -> NDArray[np.bool_]:
-    """The same bits with these machines' set, with room for `size`."""
-    if size > len(bits):
-        grown = np.zeros(max(size, min(2 * len(bits), len(bits) + (1 << 20))), np.bool_)
-        grown[: len(bits)] = bits
-        bits = grown
-    bits[machines] = True
-    return bits

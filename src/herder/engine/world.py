@@ -34,6 +34,10 @@ _SERVICE = BY_KIND["service"].code
 Ids = NDArray[np.uint32]
 
 
+LOOKED_AT_MAX = 20_000
+"""Machines of which a copy is kept for the next who asks, a kilobyte each."""
+
+
 @dataclass(slots=True)
 class Machine:
     """One machine. version: moves so far; entered: the version at which its present state was entered (what an
@@ -110,6 +114,7 @@ class World:
         self.attention = Attention()
         self._deadlines = Deadlines()
         self._documents: dict[int, dict[str, Any]] = {}
+        self._looked_at: dict[int, Machine] = {}  # as they are now: one that is at work is asked for over and over
         self._made: dict[str, list[Ids]] = {}  # ids by kind, in chunks of their making
         self._names: dict[tuple[str, str], list[int]] = {}
         self._working: dict[int, set[int]] = {}  # live playbooks by service
@@ -137,9 +142,15 @@ class World:
 
     def find(self, machine: int) -> Machine | None:
         """The machine, or None."""
+        found = self._looked_at.get(machine)
+        if found is None and 0 < machine < self.next_id and self.columns.kind[machine]:
+            if len(self._looked_at) >= LOOKED_AT_MAX:
+                self._looked_at.clear()
+            found = self._looked_at[machine] = self._read(machine)
+        return found
+
+    def _read(self, machine: int) -> Machine:
         columns = self.columns
-        if not 0 < machine < self.next_id or not columns.kind[machine]:
-            return None
         table = BY_CODE[int(columns.kind[machine])]
         return Machine(
             machine, table.kind, table.state_names[columns.state[machine]], int(columns.version[machine]),
@@ -266,6 +277,7 @@ class World:
     def _apply_one(self, record: Record, ordinal: int, patch: dict[str, Any]) -> None:
         row, columns = record.columns[ordinal], self.columns
         ident, kind = int(row["machine"]), int(row["kind"])
+        self._looked_at.pop(ident, None)
         new = ident >= self.next_id or not columns.kind[ident]
         if new:
             self._make(ident, kind)
@@ -303,6 +315,7 @@ class World:
         """Moves of one row of one table, whole arrays at a time; their targets and flags are the same for all."""
         rows = record.columns[span.first : span.first + span.count]
         ids, columns = rows["machine"], self.columns
+        self._looked_at.clear()
         columns.version[ids] = rows["version"]
         if span.kind == _SERVICE and not (span.flags & ENTERS and not span.source):
             for service in ids.tolist():
@@ -401,6 +414,7 @@ class World:
         if new:
             self._make(machine.id, machine.table.code)
         columns, ident = self.columns, machine.id
+        self._looked_at.pop(ident, None)
         self.census.move(machine.table.code, int(columns.state[ident]), machine.table.state_codes[machine.state])
         columns.state[ident] = machine.table.state_codes[machine.state]
         columns.version[ident], columns.entered[ident] = machine.version, machine.entered
@@ -439,6 +453,7 @@ class World:
 
     def recount(self) -> None:
         """The census anew from the columns, after they were set as a whole."""
+        self._looked_at.clear()
         self.census = Census.of(self.columns.kind[: self.size], self.columns.state[: self.size])
 
     def _index_those(self, kind: str) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 from contextlib import asynccontextmanager, suppress
 
-import numpy as np
 import pytest
 
 from herder.engine import follower as module
@@ -321,8 +320,3 @@ async def test_a_flood_is_let_pass_before_its_rows_are_begun(store, clock, monke
         assert not store.changes
         await clock.pass_time(module.QUIET_S)
         assert len(await store.units()) == 12
-
-
-def test_marks_have_room_for_what_comes():
-    bits = module._marked(np.zeros(4, np.bool_), np.array([9], np.uint32), 10)
-    assert np.flatnonzero(bits).tolist() == [9]
