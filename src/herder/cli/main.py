@@ -13,6 +13,7 @@ from herder import __version__
 from herder.cli import (
     agent,
     bench,
+    chaos,
     config,
     create,
     demo,
@@ -79,6 +80,7 @@ for _name, _command, _heading, _short in (
     ("allow-failover", services.allow_failover, _NIGHT, "One more failover for a blocked service"),
     ("playbooks", playbooks.playbooks, _NIGHT, "How often each remedy ran, and how it ended"),
     ("demo", demo.demo, _LAB, "Break real databases and watch them heal"),
+    ("chaos", chaos.chaos, _LAB, "Break real databases at random, account for every write"),
     ("drill", drill.drill, _LAB, "Run a region's bad day over a simulated fleet"),
     ("rebuild-projection", projection.rebuild_projection, _PLANE, "Derive the rows of SQL from the log again"),
     ("verify", verify.verify, _LAB, "Prove the safety rules over the tables"),

@@ -126,6 +126,27 @@ def acknowledged_by_two(entries: Iterable[Entry], since: float) -> list[Entry]:
     return [entry for entry in acked if entry.who != leader and entry.sent > first]
 
 
+def overtaken(entries: Iterable[Entry]) -> list[Entry]:
+    """Writes acknowledged in a tenure after another member's later one had begun to acknowledge (S1), in a whole run.
+
+    `who` is MEMBER@TENURE. Tenures are in the order of their first acknowledgements; what was *sent* to an earlier one
+    after that of a later one is counted, however often leadership came and went.
+    """
+    acked = [entry for entry in entries if entry.ack]
+    first: dict[str, float] = {}
+    for entry in acked:
+        first[entry.who] = min(entry.at, first.get(entry.who, entry.at))
+    over: dict[str, float] = {}
+    for who, began in first.items():
+        later = [at for other, at in first.items() if at > began and _member(other) != _member(who)]
+        over[who] = min(later, default=float("inf"))
+    return [entry for entry in acked if entry.sent > over[entry.who]]
+
+
+def _member(who: str) -> str:
+    return who.partition("@")[0]
+
+
 def read_ledger(text: str) -> list[Entry]:
     """Entries of a ledger file: kind, id, sent, at, who, separated by tabs; a line that is not whole yet is left out."""
     entries = []
@@ -172,11 +193,19 @@ class Ledger:
     """A writer and its probers on one service, from `start` to `stop`.
 
     service: as `show`. socket: of the control plane, for `watch-url`, which Valkey's clients follow. directory: where
-    the ledger files go: outside the database. Files: NAME.TAG.writer and NAME.TAG.prober.
+    the ledger files go: outside the database. Files: NAME.TAG.writer and NAME.TAG.prober. probers: `every_s`,
+    `standby_s` and `tenures` of `prober.Pace`, where they differ from the usual.
     """
 
     def __init__(
-        self, service: Mapping[str, Any], socket: Path, directory: Path, *, every_s: float = 0.005, probe: bool = True
+        self,
+        service: Mapping[str, Any],
+        socket: Path,
+        directory: Path,
+        *,
+        every_s: float = 0.005,
+        probe: bool = True,
+        probers: Mapping[str, Any] | None = None,
     ) -> None:
         self.service = dict(service)
         self.tag = f"{self.service['name']}-{time.time_ns() // 1_000_000}"
@@ -184,8 +213,11 @@ class Ledger:
         self._directory = directory
         self._every_s = every_s
         self._probe = probe
+        self._probers: dict[str, Any] = {"every_s": 0.02} | dict(probers or {})
         self._writer: _Scribe | None = None
         self._prober: _Scribe | None = None
+        self._wanted: dict[str, dict[str, Any]] = {}
+        self._besides: dict[str, _Scribe] = {}
 
     def __enter__(self) -> Self:
         self.start()
@@ -199,27 +231,36 @@ class Ledger:
     def start(self) -> None:
         """Begin to write; returns once each process had a write acknowledged. Raises Environment, TimedOut."""
         try:
-            self._writer = self._begin("writer", self._every_s)
+            self._writer = self._begin("writer", every_s=self._every_s)
             if self._probe:
-                self._prober = self._begin("prober", 0.02)
+                self._prober = self._begin("prober", **self._probers)
+            for role, how in self._wanted.items():
+                self._besides[role] = self._begin(role, **how)
         except BaseException:
             self.stop()
             raise
 
     def stop(self) -> None:
         """End the writing; what was written stays to be audited."""
-        for scribe in (self._writer, self._prober):
+        for scribe in (self._writer, self._prober, *self._besides.values()):
             if scribe is not None and scribe.process.poll() is None:
                 scribe.stop()
 
-    def _begin(self, role: str, every_s: float) -> _Scribe:
+    def begin_besides(self, role: str, **how: Any) -> None:
+        """At `start` run `herder.lab.ROLE` too, which takes the writer's orders and keeps a ledger as it does."""
+        self._wanted[role] = how
+
+    def besides(self, role: str) -> list[Entry]:
+        """Its entries so far."""
+        return self._besides[role].poll() if role in self._besides else []
+
+    def _begin(self, role: str, **how: Any) -> _Scribe:
         path = self._directory / f"{self.tag}.{role}"
         path.touch()
         members = [[member["id"], member["address"], member["port"]] for member in self.service["members"]]
         order = {
             "engine": self.service["engine"], "url": self.service["url"], "name": self.service["name"],
-            "socket": str(self._socket), "members": members, "tag": f"{self.tag}-{role}", "ledger": str(path),
-            "every_s": every_s,
+            "socket": str(self._socket), "members": members, "tag": f"{self.tag}-{role}", "ledger": str(path), **how,
         }  # fmt: skip
         with path.with_suffix(f".{role}-errors").open("wb") as errors:
             process = subprocess.Popen(

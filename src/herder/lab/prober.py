@@ -11,7 +11,8 @@ import select
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 from urllib.parse import quote, unquote, urlsplit
 
 import psycopg
@@ -19,6 +20,7 @@ from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from herder.lab.writer import (
+    TABLE,
     Abandoned,
     Book,
     NotSent,
@@ -37,8 +39,18 @@ STANDBY_S = 0.01
 """Seconds between two looks whether a standby leads now. Asked, not tried: each refused write is a line in its log."""
 
 
+_TENURE = f"INSERT INTO {TABLE} (id, writer) VALUES ($1, $2) RETURNING left(pg_walfile_name(pg_current_wal_lsn()), 8)"  # noqa: S608
+
+
 class Standby(Exception):
     """It answers and takes no writes now."""
+
+
+class Probing(Session, Protocol):
+    """A session that also tells in which tenure its member acknowledges: the time in which one member leads."""
+
+    def write_told(self, ident: int) -> str:
+        """One acknowledged write; PostgreSQL's timeline or Valkey's replication id, which each promotion changes."""
 
 
 class PostgresProbe:
@@ -46,10 +58,21 @@ class PostgresProbe:
 
     def __init__(self, conninfo: str, tag: str) -> None:
         self._session = PostgresSession(_connect(conninfo, ABANDON_S), tag, ABANDON_S)
+        self._tag = tag
         self._leads = False
 
     def write(self, ident: int) -> None:
         """Raises Standby while it is one, Abandoned for all else."""
+        self._await_lead()
+        self._session.write(ident)
+
+    def write_told(self, ident: int) -> str:
+        """As `write`; the timeline is read by the very statement that writes."""
+        self._await_lead()
+        told = self._session.ask(_TENURE, [b"%d" % ident, self._tag.encode()]).get_value(0, 0)
+        return told.decode("ascii") if told is not None else ""
+
+    def _await_lead(self) -> None:
         if not self._leads:
             try:
                 answer = self._session.ask("SELECT pg_is_in_recovery()", []).get_value(0, 0)
@@ -58,7 +81,6 @@ class PostgresProbe:
             if answer != b"f":
                 raise Standby
             self._leads = True
-        self._session.write(ident)
 
     def close(self) -> None:
         self._session.close()
@@ -100,28 +122,47 @@ class ValkeyProbe:
                 raise Standby from error
             raise
 
+    def write_told(self, ident: int) -> str:
+        """As `write`; the replication id is read in the same transaction."""
+        try:
+            return self._session.write_told(ident)
+        except Abandoned as error:
+            if "read only replica" in str(error):
+                raise Standby from error
+            raise
+
     def close(self) -> None:
         self._session.close()
 
 
-def probe(
-    connect: Callable[[], Session], first: int, who: str, book: Book, every_s: float, stop: threading.Event
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """every_s: seconds between writes. standby_s: between looks at a standby. tenures: are they written down too?"""
+
+    every_s: float
+    standby_s: float = STANDBY_S
+    tenures: bool = False
+
+
+def probe(connect: Callable[[], Probing], first: int, who: str, book: Book, pace: Pace, stop: threading.Event) -> None:
     """Write as `who` wherever it lets us, until `stop`. Ids from `first` on, so that no two probers share one."""
-    session: Session | None = None
+    session: Probing | None = None
     ident = first
     while not stop.is_set():
         began = time.monotonic()
-        pause = every_s
+        pause = pace.every_s
         try:
             if session is None:
                 session = connect()
             ident += 1
             sent = time.monotonic()
-            session.write(ident)
-            book.enter("A", ident, sent, who)
+            if pace.tenures:
+                book.enter("A", ident, sent, f"{who}@{session.write_told(ident)}")
+            else:
+                session.write(ident)
+                book.enter("A", ident, sent, who)
         except Standby:
-            pause = STANDBY_S
+            pause = pace.standby_s
         except (Abandoned, psycopg.Error) as error:
             if session is not None:
                 if not isinstance(error, NotSent):
@@ -138,10 +179,11 @@ def main() -> None:
     order, stop = orders()
     prepare(order)
     book = Book(order["ledger"])
+    pace = Pace(order["every_s"], order.get("standby_s", STANDBY_S), order.get("tenures", False))
     threads = []
     for number, (member, address, port) in enumerate(order["members"]):
         connect = _connector(order, address, port)
-        arguments = (connect, (number + 1) * 1_000_000_000, member, book, order["every_s"], stop)
+        arguments = (connect, (number + 1) * 1_000_000_000, member, book, pace, stop)
         threads.append(threading.Thread(target=probe, args=arguments, name=member))
     for thread in threads:
         thread.start()
@@ -149,7 +191,7 @@ def main() -> None:
         thread.join()
 
 
-def _connector(order: dict[str, Any], address: str, port: int) -> Callable[[], Session]:
+def _connector(order: dict[str, Any], address: str, port: int) -> Callable[[], Probing]:
     tag = order["tag"]
     if order["engine"] == "postgres":
         given = conninfo_to_dict(order["url"])

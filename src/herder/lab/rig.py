@@ -27,6 +27,7 @@ from typing import Any, Self
 import httpx
 
 from herder.directory import Directory, socket_address
+from herder.lab import faults
 from herder.model.errors import BY_CODE, Environment, HerderError, InvalidInput, NotFound, TimedOut, Unreachable
 from herder.providers import procs
 from herder.settings import Resolved, resolve
@@ -107,10 +108,15 @@ class Rig:
                 for restore in self._restore:
                     restore()
 
-    def start_control_plane(self, timeout: float = UP_S) -> float:
-        """Start `herder up` and wait until it answers; returns how many seconds that took. Raises Environment, TimedOut."""
+    def start_control_plane(self, timeout: float = UP_S, through: Sequence[str] = ()) -> float:
+        """Start `herder up` and wait until it answers; returns how many seconds that took. Raises Environment, TimedOut.
+
+        through: a command that starts it, like `unshare` with its options.
+        """
+        if self._closed:
+            raise Environment(f"{self.path} is closed")
         began = time.monotonic()
-        words = [sys.executable, "-m", "herder.cli.main", "up", f"--dir={self.path}", *_flags(self.settings)]
+        words = [*through, sys.executable, "-m", "herder.cli.main", "up", f"--dir={self.path}", *_flags(self.settings)]
         environment = _environment() | {"PYTHONUNBUFFERED": "1"}
         if "database_url" in self.settings:
             environment["HERDER_DATABASE_URL"] = self.settings["database_url"]
@@ -405,6 +411,7 @@ def clear(directory: Path, settings: Mapping[str, str], *, keep: bool) -> None:
             asyncio.run(tear_down(_in_force(directory, settings), servers=True))
     finally:  # whatever went wrong there, no process stays
         procs.kill_until_gone(partial(procs.working_under, directory), KILL_S)
+        faults.sweep(directory)
     if not keep:
         shutil.rmtree(directory, ignore_errors=True)
         if directory.exists():

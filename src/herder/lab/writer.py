@@ -16,7 +16,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -147,16 +147,39 @@ class ValkeySession:
         self._key = f"{TABLE}:{tag}"
 
     def write(self, ident: int) -> None:
-        try:
+        with _named_failures():
             self._client.rpush(self._key, ident)
-        except valkey.ResponseError as error:
-            raise NotSent(str(error)) from error  # refused, in words: it was not done
-        except (valkey.ValkeyError, OSError) as error:
-            raise Abandoned(str(error)) from error
+
+    def write_told(self, ident: int) -> str:
+        """As `write`; returns the replication id under which it was written, read in the same transaction."""
+
+        def told(both: Any) -> None:
+            both.rpush(self._key, ident)
+            both.info("replication")
+
+        return str(self.together(told)[1]["master_replid"])
+
+    def together(self, ask: Callable[[Any], None]) -> list[Any]:
+        """The answers of the commands that `ask` gives a pipeline: all of them are done, or none is."""
+        with _named_failures():
+            both: Any = self._client.pipeline(transaction=True)
+            ask(both)
+            answers: list[Any] = both.execute()
+            return answers
 
     def close(self) -> None:
         with contextlib.suppress(valkey.ValkeyError, OSError):
             self._client.close()  # type: ignore[no-untyped-call]
+
+
+@contextlib.contextmanager
+def _named_failures() -> Iterator[None]:
+    try:
+        yield
+    except valkey.ResponseError as error:
+        raise NotSent(str(error)) from error  # refused, in words: it was not done
+    except (valkey.ValkeyError, OSError) as error:
+        raise Abandoned(str(error)) from error
 
 
 def connect_valkey(url: str, tag: str, timeout_s: float) -> ValkeySession:
