@@ -15,6 +15,7 @@ from herder.engine.world import Machine, World
 from herder.governor.gate import UNPARKED, Gate
 from herder.machines.service import HOUR_MS, is_without_data
 from herder.machines.table import CREATE
+from herder.remedies.enrolment import enrols, kept, overtaken
 from herder.remedies.estimate import choose
 
 LIVE = ("available", "uncertain", "unavailable", "restart", "upgrading")
@@ -123,11 +124,10 @@ class Catalogue:
         if service.state in ("installing", "retiring"):
             return [] if active or _too_early(draft, service) else self._make_or_end(draft, service, door)
         if service.state not in LIVE:
-            return []
-        primary = draft.get(service.data["primary"])
-        if primary.state == "unavailable" and not primary.data.get("deposed"):
+            return _gone(draft, service)
+        primary, found = draft.get(service.data["primary"]), _overtaken(draft, service)
+        if not found and primary.state == "unavailable" and not primary.data.get("deposed"):
             return self._primary_lost(draft, service, primary, active, door)
-        found = self._overtaken(draft, service)
         if found or primary.state != "available":
             return found
         if active is not None:
@@ -189,23 +189,14 @@ class Catalogue:
         recent = [at for at in service.data.get("failovers", []) if at > draft.now_ms - HOUR_MS]
         return len(recent) < self.failovers_per_hour
 
-    def _overtaken(self, draft: Draft, service: Machine) -> list[Input]:
-        """A rebuild of an older term works for a primary that leads no more."""
-        return [
-            Input(rebuild.id, "overtaken")
-            for rebuild in draft.playbooks_of(service.id)
-            if rebuild.kind == "rebuild" and rebuild.data["term"] < service.data["term"]
-        ]
-
     def _strike(self, draft: Draft, service: Machine, door: Door) -> list[Input]:
         """A lost voter goes out of the sync set while another holds everything; the last one is never struck."""
         voters = service.data["voters"]
         early = draft.now_ms < int(service.data.get("strike_retry_ms", 0))
-        if not service.data["sync"] or len(voters) < 2 or service.state != "available" or early:
+        if not service.data["sync"] or service.state != "available" or early or _enrols(draft, service):
             return []
         for voter in voters:
-            if draft.get(voter).state == "unavailable":
-                keep = [member for member in voters if member != voter]
+            if draft.get(voter).state == "unavailable" and (keep := kept(voters, voter)):
                 facts = {"service": service.id, "member": voter, "keep": keep, "primary": service.data["primary"],
                          "term": service.data["term"]}  # fmt: skip
                 why = f"{draft.get(voter).name} is lost: commits must not wait for it"
@@ -243,6 +234,20 @@ def _failed_kind(draft: Draft, service: Machine) -> str:
     """What the last playbook was, when it failed."""
     failed = draft.find(service.data.get("failed_playbook", 0))
     return failed.kind if failed is not None else ""
+
+
+def _enrols(draft: Draft, service: Machine) -> bool:
+    return enrols([(playbook.kind, playbook.state) for playbook in draft.playbooks_of(service.id)])
+
+
+def _overtaken(draft: Draft, service: Machine) -> list[Input]:
+    """Rebuilds and strikes that end in this very record, before an election could miss a voter that they add."""
+    enrolling = _enrols(draft, service)
+    return [
+        Input(playbook.id, "overtaken")
+        for playbook in draft.playbooks_of(service.id)
+        if overtaken(playbook.kind, playbook.data, service.data, enrolling=enrolling)
+    ]
 
 
 def _others(draft: Draft | World, service: Machine) -> Iterator[Machine]:
@@ -319,6 +324,11 @@ def _page_open(draft: Draft, service: Machine, reason: str) -> bool:
     return any(page.data["reason"] == reason for page in draft.open_pages(service.id))
 
 
+def _gone(draft: Draft, service: Machine) -> list[Input]:
+    """Destroyed as its owner asked: whatever a person was told of it is over."""
+    return [Input(page.id, "resolve", why=f"{service.name} was destroyed") for page in draft.open_pages(service.id)]
+
+
 def _all_well(draft: Draft, service: Machine) -> list[Input]:
     """Everything of it is well: its pages are over."""
     if service.state != "available" or any(draft.get(m).state != "available" for m in service.data["members"]):
@@ -333,7 +343,7 @@ def _passing_pages(draft: Draft, service: Machine) -> list[Machine]:
 def _at_rest(draft: Draft, service: Machine) -> bool:
     """Nothing of it can call for a remedy until something of it moves."""
     if not service.live or service.state == "retired":
-        return True
+        return not draft.open_pages(service.id)
     if service.state != "available" or draft.playbooks_of(service.id) or _passing_pages(draft, service):
         return False
     members = [draft.get(ident) for ident in service.data["members"]]

@@ -82,6 +82,22 @@ def farthest(pledges: Mapping[int, Position]) -> int:
     return min(pledges, key=lambda member: (-pledges[member].timeline, -pledges[member].lsn, member))
 
 
+def may_lead_drained(
+    candidate: int, voters: Collection[int], pledges: Mapping[int, Position], timeline: int = 0
+) -> str:
+    """Planned move whose old primary is stopped, but whose candidate is not known to have everything: why it may not lead,
+    '' when it may. It needs the quorum of a failover, by the same rule of fresh pledges, and that nobody reaches farther.
+    """
+    if candidate not in pledges:
+        return "it did not pledge"
+    binding = [member for member in voters if member in pledges and pledges[member].timeline >= timeline]
+    if voters and len(binding) < pledges_needed(len(voters)):
+        return "it has not everything, and too few voters that followed the old primary pledged to know"
+    if any(at.reach > pledges[candidate].reach for at in pledges.values()):
+        return "another that pledged reaches farther"
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class Bound:
     """A plan's limit of loss, in bytes and seconds."""

@@ -10,6 +10,7 @@ from herder.engine.effects import Outcome
 from herder.engine.world import Machine
 from herder.model.errors import HerderError
 from herder.ports.driver import Role
+from herder.remedies.enrolment import waited_for
 from herder.remedies.hands import Hands, JobFailed, JobRefused
 
 PLACE_S = 50.0
@@ -110,7 +111,7 @@ async def load_sync_set(hands: Hands, work: Machine) -> Outcome:
     for attempt in range(ENROL_TRIES):
         service = hands.service(work)
         primary = hands.get(service.data["primary"])
-        sync = hands.sync_set(service, [ident for ident in service.data["voters"] if ident != primary.id])
+        sync = hands.sync_set(service, waited_for(service.data["voters"], primary.id))
         try:
             await hands.ask(work, primary, "set_sync", {"sync": msgspec.to_builtins(sync)}, tag=f".{attempt}")
         except (JobFailed, JobRefused) as error:

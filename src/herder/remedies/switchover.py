@@ -11,7 +11,8 @@ from herder.engine.world import Machine
 from herder.model.lsn import format_lsn
 from herder.model.plans import Engine
 from herder.ports.driver import Position
-from herder.remedies.election import pledges_needed
+from herder.remedies.election import may_lead_drained
+from herder.remedies.enrolment import successors
 from herder.remedies.failover import Promoted, lead
 from herder.remedies.hands import Hands, JobFailed, JobRefused, ask_each
 from herder.remedies.rebuild import CLOSE_BYTES
@@ -46,8 +47,7 @@ async def prepare_switchover(hands: Hands, work: Machine) -> Outcome:
         names = ", ".join(hands.get(ident).name for ident in wanted)
         return Outcome(Prepared.NOT_READY, why=f"none of {names} streams within {CLOSE_BYTES >> 20} MiB of {old.name}")
     candidate = max(close, key=lambda ident: (close[ident], -ident))
-    others = [ident for ident in work.data["standbys"] if ident != candidate]
-    voters = others or [old.id]
+    voters = successors(work.data["standbys"], candidate, old.id)
     facts = {"candidate": candidate, "new_voters": voters if hands.service(work).data["sync"] else [], "counts": False}
     return Outcome(Prepared.READY, facts, why=f"{hands.get(candidate).name} is caught up")
 
@@ -100,15 +100,9 @@ async def promote_drained(hands: Hands, work: Machine) -> Outcome:
         pledges, _ = await ask_each(
             work.data["standbys"], lambda ident: hands.position(work, hands.get(ident), "pledge", {}, 2.0)
         )
-        at = pledges.get(candidate.id)
-        if at is None:
-            return Outcome(Promoted.REFUSED, why=f"{candidate.name} did not pledge")
-        voters = set(service.data["voters"]) if service.data["sync"] else set()
-        if len(voters & set(pledges)) < pledges_needed(len(voters)) and voters:
-            return Outcome(Promoted.REFUSED, why="it was not stopped cleanly, and too few voters pledged to know")
-        ahead = [ident for ident, other in pledges.items() if other.reach > at.reach]
-        if ahead:
-            return Outcome(Promoted.REFUSED, why=f"{hands.get(ahead[0]).name} reaches farther than {candidate.name}")
+        voters = service.data["voters"] if service.data["sync"] else []
+        if reason := may_lead_drained(candidate.id, voters, pledges, service.data.get("timeline", 0)):
+            return Outcome(Promoted.REFUSED, why=f"{candidate.name} does not lead: {reason}")
     try:
         now = await lead(hands, work, candidate)
     except JobRefused as error:  # any other failure: it may lead already, so it is asked again

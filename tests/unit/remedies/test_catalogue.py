@@ -317,6 +317,24 @@ def test_what_waits_after_a_strike_that_failed_is_only_the_next_strike():
     assert begun(dead_primary(world)) == ["failover"]
 
 
+def test_a_strike_gives_way_when_a_voter_is_enrolled_meanwhile():
+    """The set that is loaded for it has the struck one in it again, so the log must not forget that one."""
+    world = with_states(sample.well(playbook=20), m1="installing", m2="unavailable")
+    sample.put(world, 20, "strike", "shrinking", **sample.playbook_facts(term=1, member=OTHER, keep=[VOTER]))
+    sample.put(world, 21, "rebuild", "catching_up", **sample.playbook_facts(term=1))
+    decision = settled(world, Input(21, "caught_up"))
+    assert (ended(decision, world, 20).state, ended(decision, world, 21).state) == ("failed", "enrolling")
+    assert ended(decision, world, SERVICE).data["voters"] == [VOTER, OTHER]
+
+
+def test_no_strike_begins_while_a_voter_is_enrolled():
+    world = with_states(m1="installing", m2="unavailable")
+    rebuild = sample.put(world, 21, "rebuild", "enrolling", **sample.playbook_facts(term=1))
+    assert "strike" not in begun(world)
+    sample.change(world, rebuild.id, state="done")
+    assert begun(world) == ["strike"]
+
+
 # ---- rebuilds
 
 
@@ -467,6 +485,15 @@ def test_a_voter_that_is_elected_while_it_is_enrolled_leads_in_the_log_too():
     assert ended(decision, world, VOTER).data["role"] == "primary"
     assert ended(decision, world, VOTER).state == "available"
     assert ended(decision, world, PRIMARY).state == "unavailable"
+
+
+def test_a_rebuild_ends_in_the_record_that_begins_a_failover():
+    """A voter that it added later would be missing among those that the election asks for pledges."""
+    world = with_states(sample.well(voters=[OTHER]), m0="unavailable", m1="installing", service="unavailable")
+    sample.put(world, 21, "rebuild", "catching_up", **sample.playbook_facts(term=1))
+    decision = settled(world)
+    assert "failover" in kinds(decision)
+    assert ended(decision, world, 21).state == "failed"
 
 
 def test_a_rebuild_of_one_that_leads_now_is_overtaken():

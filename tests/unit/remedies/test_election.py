@@ -16,6 +16,7 @@ from herder.remedies.election import (
     elect_sync,
     farthest,
     loss,
+    may_lead_drained,
     pledges_needed,
 )
 
@@ -167,3 +168,32 @@ def test_the_loss_is_told_from_what_was_last_known(
 )
 def test_past_either_bound_nobody_is_promoted_by_itself(lost: Loss, within: bool):
     assert lost.within(Bound(100, 10.0)) is within
+
+
+# ---- a planned move whose candidate is not known to have everything
+
+
+def test_the_candidate_of_a_drain_leads_when_a_quorum_says_that_nobody_has_more():
+    assert may_lead_drained(2, [2, 3], {2: at(50), 3: at(40)}) == ""
+
+
+@pytest.mark.parametrize(
+    ("pledges", "why"),
+    [
+        ({3: at(40)}, "it did not pledge"),
+        ({2: at(50)}, "too few voters"),
+        ({2: at(50), 3: at(60)}, "reaches farther"),
+    ],
+)
+def test_the_candidate_of_a_drain_does_not_lead_otherwise(pledges: dict[int, Position], why: str):
+    assert why in may_lead_drained(2, [2, 3], pledges)
+
+
+def test_a_voter_that_never_followed_the_drained_primary_says_nothing_of_it():
+    """It streams since a failover and has not reached its timeline: it may lack what the election went by."""
+    assert "too few voters" in may_lead_drained(3, [3], {3: at(0)}, timeline=2)
+    assert may_lead_drained(3, [3], {3: at(0, timeline=2)}, timeline=2) == ""
+
+
+def test_an_asynchronous_candidate_needs_no_quorum():
+    assert may_lead_drained(2, [], {2: at(50)}) == ""
