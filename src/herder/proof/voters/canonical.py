@@ -1,0 +1,128 @@
+"""Symmetry: fleets that differ only in who is called 1, 2, 3 are one, and orders count only by which comes first."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+from herder.proof.voters.fleet import Facts, Fleet, Late, Node, Work, frozen
+
+_OF_MEMBERS = frozenset({
+    "primary", "old_primary", "candidate", "member", "members", "standbys", "voters", "new_voters", "keep", "added",
+})  # fmt: skip
+"""Facts that hold ids of members."""
+
+Names = tuple[int, ...]
+"""names[old id] -> new id; 0, and what is no member, stays."""
+
+
+def canonical(fleet: Fleet) -> Fleet:
+    """The one fleet that stands for all that are the same but for names. Late jobs that an agent would refuse are gone."""
+    fleet = ranked(fleet)
+    namings = _namings(fleet)
+    if len(namings) == 1:
+        return _renamed(fleet, namings[0])
+    return min(_renamed(fleet, names) for names in namings)
+
+
+def ranked(fleet: Fleet) -> Fleet:
+    """Orders as their ranks, so that only what is older than what remains."""
+    late = tuple(each for each in fleet.late if each.mark >= fleet.node(each.target).mark)
+    orders = {node.mark[1] for node in fleet.nodes} | {work.order for work in fleet.works} | {e.mark[1] for e in late}
+    if len(late) == len(fleet.late) and max(orders) == len(orders) - 1:
+        return fleet
+    rank = {order: at for at, order in enumerate(sorted(orders))}
+    nodes = tuple(node._replace(mark=(node.mark[0], rank[node.mark[1]])) for node in fleet.nodes)
+    works = tuple(work._replace(order=rank[work.order]) for work in fleet.works)
+    moved = tuple(sorted(Late(it.target, it.waits, (it.mark[0], rank[it.mark[1]])) for it in late))
+    return fleet._replace(nodes=nodes, works=works, late=moved)
+
+
+def _namings(fleet: Fleet) -> list[Names]:
+    """Members in the order of what can be said of them without names; all orders of those of whom the same is said."""
+    roles = [fleet.service.facts, *(work.facts for work in fleet.works)]
+    said = sorted(
+        (tuple(_part(facts, ident) for facts in roles), _alone(node), fleet.members[ident - 1], ident)
+        for ident, node in enumerate(fleet.nodes, 1)
+    )
+    groups = [[each[3] for each in group] for _, group in itertools.groupby(said, key=lambda each: each[:3])]
+    return [_numbered(tuple(itertools.chain(*choice))) for choice in itertools.product(*map(_orders, groups))]
+
+
+def _orders(group: list[int]) -> Iterator[tuple[int, ...]]:
+    return itertools.permutations(group)
+
+
+@cache
+def _numbered(order: tuple[int, ...]) -> Names:
+    names = [0] * (len(order) + 1)
+    for new, old in enumerate(order, 1):
+        names[old] = new
+    return tuple(names)
+
+
+@cache
+def _part(facts: Facts, ident: int) -> tuple[bool, ...]:
+    """In which facts a member is named."""
+    return tuple(
+        ident not in (value if isinstance(value, tuple) else (value,))
+        for key, value in facts.of.items()
+        if key in _OF_MEMBERS
+    )
+
+
+@cache
+def _alone(node: Node) -> tuple[Any, ...]:
+    """All of an engine but the names of others."""
+    reach = tuple(sorted(far for _, far in node.heard))
+    return (*node[:5], len(node.waits), (node.upstream > 0) - (node.upstream < 0), node.mark, reach)
+
+
+def _renamed(fleet: Fleet, names: Names) -> Fleet:
+    if _stay(names):
+        return fleet
+    nodes, members = [*fleet.nodes], [*fleet.members]
+    for old, node in enumerate(fleet.nodes, 1):
+        nodes[names[old] - 1] = _node(node, names)
+        members[names[old] - 1] = fleet.members[old - 1]
+    works = tuple(
+        Work(it.ident, it.kind, it.state, _facts(it.facts, names), it.order, _memory(it.memory, names))
+        for it in fleet.works
+    )
+    late = fleet.late
+    if late:
+        late = tuple(sorted(Late(names[it.target], tuple(sorted(names[w] for w in it.waits)), it.mark) for it in late))
+    service = fleet.service._replace(facts=_facts(fleet.service.facts, names))
+    return Fleet(tuple(nodes), service, tuple(members), works, late, fleet.acked, fleet.era, fleet.left)
+
+
+@cache
+def _stay(names: Names) -> bool:
+    return names == tuple(range(len(names)))
+
+
+@cache
+def _node(node: Node, names: Names) -> Node:
+    return node._replace(
+        waits=tuple(sorted(names[it] for it in node.waits)),
+        upstream=names[node.upstream] if node.upstream > 0 else node.upstream,
+        heard=tuple(sorted((names[it], reach) for it, reach in node.heard)),
+    )
+
+
+@cache
+def _facts(facts: Facts, names: Names) -> Facts:
+    return frozen({key: _value(value, names) if key in _OF_MEMBERS else value for key, value in facts.of.items()})
+
+
+def _value(value: Any, names: Names) -> Any:
+    return tuple(sorted(names[it] for it in value)) if isinstance(value, tuple) else names[value]
+
+
+def _memory(memory: tuple[Any, ...], names: Names) -> tuple[Any, ...]:
+    """Pledges name a member first; a position names nobody."""
+    if memory and isinstance(memory[0], tuple):
+        return tuple(sorted((names[it[0]], *it[1:]) for it in memory))
+    return memory
