@@ -114,10 +114,21 @@ class Rows:
 
 @dataclass(slots=True, eq=False)
 class Bitmap:
-    """Servers heard and unchanged. servers: their machine ids, ascending."""
+    """Servers heard and unchanged. packed: a bit each from machine id `first` on, the lowest of a byte first."""
 
     header: Header
-    servers: Words
+    first: int
+    packed: bytes
+
+    def __len__(self) -> int:
+        """How many were heard."""
+        return int.from_bytes(self.packed, "little").bit_count()
+
+    @property
+    def servers(self) -> Words:
+        """Their machine ids, ascending; made anew each time."""
+        bits = np.unpackbits(np.frombuffer(self.packed, np.uint8), bitorder="little")
+        return (np.flatnonzero(bits) + self.first).astype(np.uint32)
 
 
 def rows(  # noqa: PLR0913  one for each column
@@ -194,8 +205,9 @@ def _decode_bitmap(header: Header, data: bytes, first: int, count: int) -> Bitma
         raise FrameError("garbage", f"{len(data)} bytes cannot hold {count} bits")
     if first + count - 1 > 0xFFFF_FFFF:
         raise FrameError("garbage", f"machine ids {first} to {first + count - 1} do not exist")
-    bits = np.unpackbits(np.frombuffer(data, np.uint8, -1, HEADER.size), count=count, bitorder="little")
-    return Bitmap(header, (np.flatnonzero(bits) + first).astype(np.uint32))
+    if data[-1] >> ((count - 1) % 8 + 1):
+        raise FrameError("garbage", f"a bit is set behind the last of {count}")
+    return Bitmap(header, first, data[HEADER.size :])
 
 
 def _header(header: Header, kind: int, count: int, first: int) -> bytes:

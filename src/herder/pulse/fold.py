@@ -27,6 +27,7 @@ from herder.pulse.fleet_frame import (
     Header,
     Rows,
 )
+from herder.pulse.present import Present
 from herder.pulse.slots import NOBODY, SEVERAL, Finder, Members, Servers, Slots, Where, Words, as_slots, where
 
 RUN_ROWS = 8_192
@@ -71,6 +72,7 @@ class _Relay:
     stream: int
     before: int = 0
     blocks: dict[bytes, _Block] = field(default_factory=dict)
+    present: Present = field(default_factory=Present)
 
 
 @dataclass(slots=True, eq=False)
@@ -194,11 +196,11 @@ class Folder:
 
     def bitmap(self, frame: Bitmap, now: float) -> Folded:
         """Take in who was heard with nothing changed. Only a server that this life of this relay told of whole counts."""
-        count = len(frame.servers)
+        count = len(frame)
         relay = self._relay(frame.header, count)
         if relay is None or not count:
             return _nothing(count)
-        slots = self._server_at.many(frame.servers)
+        slots = relay.present.slots(frame, self._server_at)
         ok = self._drop(slots != NOBODY, np.ones(count, bool), "unknown_server")
         ok = self._drop((self._s.via[slots] == relay.stream) & (self._s.only[slots] >= 0), ok, "not_told_whole")
         if not ok.all():

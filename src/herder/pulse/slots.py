@@ -19,9 +19,12 @@ FIRST_ROOM = 64
 
 
 class Finder:
-    """Machine id -> slot, as a dense array: machine ids count up from 1. 4 bytes an id."""
+    """Machine id -> slot, as a dense array: machine ids count up from 1. 4 bytes an id. changes: how often somebody who
+    had a slot got another or none; while it stays, a slot that was found holds.
+    """
 
     def __init__(self) -> None:
+        self.changes = 0
         self._slots: NDArray[np.int32] = np.full(FIRST_ROOM, NOBODY, np.int32)  # the last one always says nobody
 
     def one(self, machine: int) -> int:
@@ -40,6 +43,7 @@ class Finder:
             grown = np.full(max(highest + 2, min(2 * len(self._slots), len(self._slots) + (1 << 20))), NOBODY, np.int32)
             grown[: len(self._slots)] = self._slots
             self._slots = grown
+        self.changes += bool((self._slots[machines] != NOBODY).any())
         self._slots[machines] = slots
 
 
