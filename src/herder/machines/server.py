@@ -9,7 +9,12 @@ from herder.machines.table import Deadline, Effect, Emit, Facts, Row, Spawn, Sta
 
 def next_incarnation(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
     """A new life gets a new number, so that a delayed fence of the old one cannot kill it."""
-    return {"incarnation": facts["incarnation"] + 1, "boots": facts.get("boots", 0) + 1}
+    return {"incarnation": _next(facts), "boots": facts.get("boots", 0) + 1}
+
+
+def _next(facts: Facts) -> int:
+    """No number twice, also not one that was counted for a life that never began (`counted`)."""
+    return int(max(facts["incarnation"], facts.get("counted", 0))) + 1
 
 
 def settled(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
@@ -19,7 +24,7 @@ def settled(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
 
 def counted_out(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
     """Its life has ended as planned: the next one is counted once, before anything is booted."""
-    return {"incarnation": facts["incarnation"] + 1, "boots": 1, "planned": True}
+    return {"incarnation": _next(facts), "boots": 1, "planned": True}
 
 
 def rebooted(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:

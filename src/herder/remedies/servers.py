@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from herder.engine.effects import Outcome
 from herder.engine.world import Machine
-from herder.model.errors import Conflict, HerderError
+from herder.model.errors import Conflict, HerderError, Refused
 from herder.ports.provider import ServerHandle
 from herder.remedies.hands import Hands
 from herder.remedies.ours import OURS_PAUSE_S, is_ours
@@ -56,14 +56,19 @@ async def boot_server(hands: Hands, server: Machine) -> Outcome:
     """Start it as its new incarnation (the row that led here counted it up).
 
     The life before it may run after all: it came back by itself, or was only out of reach. The log has counted it out, so
-    it is heard no more from here on, and it is ended: else it would stand in its successor's way for ever.
+    it is heard no more from here on, and it is ended: else it would stand in its successor's way for ever. Where nothing may
+    be fenced it is taken back as it is: it was never fenced, so it may be heard again.
     """
     token = await hands.mint_join(server.name, server.data["incarnation"])
     _expect(hands, server)
     try:
         handle = await hands.provider.boot(hands.launch(server, token))
     except Conflict:
-        await hands.provider.fence(server.name, server.data["incarnation"] - 1)
+        before = server.data["incarnation"] - 1
+        try:
+            await hands.provider.fence(server.name, before)
+        except Refused:
+            return await _take_back(hands, server, before)
         handle = await hands.provider.boot(hands.launch(server, token))
     outcome = await _await_pulse(hands, server, handle)
     if outcome.event is Up.UP and server.data.get("planned"):
@@ -71,18 +76,31 @@ async def boot_server(hands: Hands, server: Machine) -> Outcome:
     return outcome
 
 
+async def _take_back(hands: Hands, server: Machine, before: int) -> Outcome:
+    """The life before it runs and cannot be ended: the log goes on with that one. The number that was counted is not used
+    again, since a boot of it may still be on its way.
+    """
+    now, counted = hands.clock.monotonic(), server.data["incarnation"]
+    hands.board.expect(server.name, before, now, machine=server.id, member=server.data.get("member", 0))
+    if not await hands.until(lambda: _is_heard(hands, server, before), FIRST_PULSE_S):
+        return Outcome(Up.FAILED, why=f"incarnation {before} still runs, may not be fenced and sends no pulse")
+    facts = {"incarnation": before, "counted": counted}
+    return Outcome(Up.UP, facts, why=f"incarnation {before} came back by itself, and nothing here may fence it")
+
+
 async def _await_pulse(hands: Hands, server: Machine, handle: ServerHandle) -> Outcome:
     incarnation = server.data["incarnation"]
     _expect(hands, server)
 
-    def heard() -> bool:
-        track = hands.board.servers.get(server.name)
-        return track is not None and track.incarnation == incarnation and track.frames > 0
-
-    if not await hands.until(heard, FIRST_PULSE_S):
+    if not await hands.until(lambda: _is_heard(hands, server, incarnation), FIRST_PULSE_S):
         return Outcome(Up.FAILED, why=f"no pulse within {FIRST_PULSE_S:.0f} s of its start")
     facts = {"namespace": handle.namespace, "directory": handle.directory}
     return Outcome(Up.UP, facts, why="its agent sends its pulse")
+
+
+def _is_heard(hands: Hands, server: Machine, incarnation: int) -> bool:
+    track = hands.board.servers.get(server.name)
+    return track is not None and track.incarnation == incarnation and track.frames > 0
 
 
 def _expect(hands: Hands, server: Machine) -> None:

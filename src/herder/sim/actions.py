@@ -48,6 +48,7 @@ def copy(cluster: Cluster, member: str, source: str, now: float) -> None:
     """A base backup has arrived whole: the source's log as of now, following it. Not started yet."""
     cluster.advance(now)
     engine, upstream = cluster.engines[member], source_of(cluster, member, source, now)
+    cluster.overwrite(engine, upstream, now)
     engine.data, engine.standby, engine.rest = Data.WHOLE, True, None
     engine.branch, engine.lsn, engine.source = upstream.branch, upstream.lsn, source
     engine.sync = upstream.sync  # its configuration is copied too, and set anew before it may lead

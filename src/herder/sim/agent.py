@@ -16,6 +16,7 @@ import msgspec
 from herder.model.errors import HerderError
 from herder.ports.driver import MemberSpec, Reading
 from herder.ports.wire import FRAME_VERSION, Job, JobReply, JobStatus, MemberPulse, Pulse
+from herder.sim.act import Act
 from herder.sim.host import Ended, Entry, Host
 from herder.sim.work import ACTIONS, LOOKS, Work, end_under_lease, look
 
@@ -83,6 +84,8 @@ class SimAgent:
     def die(self) -> None:
         """Its process is gone; engines are not touched."""
         self.dead = True
+        if any(lane.acting for lane in self._lanes.values()):
+            self.world.saw("an agent died while it acted")
         for task in list(self._tasks):
             task.cancel()
         self._tasks.clear()
@@ -255,6 +258,7 @@ class SimAgent:
             return self._told(job, known)
         entry, mark = disk.members.get(job.member), (job.term, job.order)
         if entry is not None and mark < entry.mark:
+            self.world.saw("an agent refused an order of the past")
             error = f"term {job.term}, order {job.order} is older than what {job.member} was promised to: {entry.mark}"
             return self._reply(job, JobStatus.REFUSED, error=error)
         spec = job.spec or (entry.spec if entry is not None else None)
@@ -265,6 +269,7 @@ class SimAgent:
         new = Entry(job.term, job.order, spec, entry.lease_s if entry is not None else 0.0)
         disk.members[job.member] = new
         if disk.full and new != entry:
+            self.world.saw("an agent could not write its promise")
             return self._reply(job, JobStatus.REFUSED, error="the agent's ledger cannot be written: No space left")
         self.lane(job.member).push_out(mark)
         return spec
@@ -296,7 +301,19 @@ class SimAgent:
                 return Ended(job.member, job.name, JobStatus.FAILED, None, str(error), error.hint, error.code)
             finally:
                 lane.acting = ""
+            self._tell_of(job, spec)
             return Ended(job.member, job.name, JobStatus.DONE, msgspec.to_builtins(result))
+
+    def _tell_of(self, job: Job, spec: MemberSpec) -> None:
+        """Whoever watches the world is told what was done; nobody of herder is."""
+        world = self.world
+        if not world.acts:
+            return
+        leader = {"promote": job.member, "failover_to": str(job.args.get("source", {}).get("member", ""))}
+        act = Act(world.now, job.name, spec.service, job.member, self.host.name, job.term, job.order, job.intent,
+                  leader.get(job.name, ""))  # fmt: skip
+        for tell in world.acts:
+            tell(act)
 
     def _pushed_out(self, job: Job) -> Ended:
         entry = self.host.disk.members.get(job.member)

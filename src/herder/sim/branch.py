@@ -55,10 +55,24 @@ class Acknowledged:
         self.bytes += lsn - known
         return lsn - known
 
+    def losses(self, branch: Branch, lsn: int) -> list[int]:
+        """Confirmed bytes that a log which ends at (branch, lsn) does not hold, of each branch of which it lacks some."""
+        found = []
+        for confirmed, reach in self.reach.items():
+            missing = reach - max(branch.held(lsn, confirmed), confirmed.fork)
+            if missing > 0:
+                found.append(missing)
+        return found
+
     def lost(self, branch: Branch, lsn: int) -> int:
-        """Confirmed bytes that a log which ends at (branch, lsn) does not hold."""
+        """All of them."""
+        return sum(self.losses(branch, lsn))
+
+    def only(self, branch: Branch, lsn: int, other: Branch, other_lsn: int) -> int:
+        """Confirmed bytes that a log which ends at (branch, lsn) holds and one that ends at (other, other_lsn) does not."""
         total = 0
         for confirmed, reach in self.reach.items():
-            held = max(branch.held(lsn, confirmed), confirmed.fork)
-            total += max(0, reach - held)
+            mine = min(reach, branch.held(lsn, confirmed))
+            theirs = max(other.held(other_lsn, confirmed), confirmed.fork)
+            total += max(0, mine - theirs)
         return total

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from herder.assembly import ControlPlane, Parts
+from herder.fleet.dependencies import name_of
+from herder.machines.dependency import What
 from herder.model.errors import Conflict, HerderError
 from herder.ports.store import Store
 from herder.sim.clock import SimClock
@@ -58,13 +60,30 @@ class Controller:
             try:
                 await plane.run()
             except* HerderError as group:
-                self.world.note(f"{self.name} ended: {group.exceptions[0]}")
+                self._tell_end(group.exceptions[0])
             except* RuntimeError as group:
-                self.world.note(f"{self.name} ended: {group.exceptions[0]}")
+                self._tell_end(group.exceptions[0])
             self.ready.clear()
             self.plane = None
             self.wire = SimWire(self.world, self)
             await self.clock.sleep(RETRY_S)
+
+    def _probes(self) -> dict[str, Callable[[], Awaitable[bool]]]:
+        """How what is outside of the fleet is asked whether it answers, by the name of its machine."""
+
+        def ask(what: str) -> Callable[[], Awaitable[bool]]:
+            async def probe() -> bool:
+                await asyncio.sleep(self.world.takes("provider"))
+                await self.gate()
+                return what not in self.world.outages
+
+            return probe
+
+        return {name_of(what, ""): ask(what) for what in (What.OBJECT_STORE, What.PAGER)}
+
+    def _tell_end(self, error: BaseException) -> None:
+        self.world.note(f"{self.name} ended: {error}")
+        self.world.saw("a controller lost its shard")
 
     def _build(self) -> ControlPlane:
         world = self.world
@@ -84,7 +103,7 @@ class Controller:
             clock=self.clock, chance=world.chance.stream(f"{self.name}/{world.lives}"), probe=probe, mint_join=mint_join,
             nats_url="nats://sim", engine_user="nobody", subnet_prefix="10.77.3.",
             agent_settings={"pulse_interval_s": str(world.pulse_interval_s)}, settings=[],
-            pulse_interval_s=world.pulse_interval_s, **self._tuned,
+            pulse_interval_s=world.pulse_interval_s, **({"dependency_probes": self._probes()} | self._tuned),
         )  # fmt: skip
         world.lives += 1
         return ControlPlane(parts, self.owner)
@@ -128,6 +147,12 @@ class Controller:
         self.thaw()
         if self.task is not None:
             self.task.cancel()
+
+
+def trace_hash(plane: ControlPlane) -> str:
+    """The hash of the log's last record: it covers everything before it."""
+    last = plane.shard._last  # noqa: SLF001  the chain's end
+    return str(last.hash.hex()) if last is not None else ""
 
 
 def _tell_crash(task: asyncio.Task[None]) -> None:

@@ -55,6 +55,7 @@ class Engine:
     """One member. lsn: the end of its log on disk; standby: what its files say; source: whom it follows, durable.
 
     ready_at: it answers from then on (crash recovery). stalled_at: since when its stream brings nothing, though open.
+    kept: bytes of divergent log that lie beside the data; kept_before: those of them that are older than its last copy.
     """
 
     member: str
@@ -75,6 +76,7 @@ class Engine:
     rest: Position | None = None
     exit_line: str = ""
     kept: int = 0
+    kept_before: int = 0
 
     def answers(self, now: float) -> bool:
         """It runs and has ended its recovery."""
@@ -94,10 +96,13 @@ class Engine:
 
 @dataclass(slots=True)
 class Tally:
-    """What clients saw, in seconds and bytes. doubled: two engines confirmed writes at the same time."""
+    """What clients saw, in seconds and bytes. doubled: two engines confirmed writes at the same time; longest_s: the longest
+    time on end in which they did.
+    """
 
     confirmed_s: float = 0.0
     doubled_s: float = 0.0
+    longest_s: float = 0.0
     doubled: list[tuple[float, str, str]] = field(default_factory=list)
     first_s: float = NEVER
 
@@ -112,7 +117,9 @@ class Cluster:
         self.engines: dict[str, Engine] = {}
         self.confirmed = Acknowledged()
         self.tally = Tally()
+        self.overwritten: list[tuple[float, str, int]] = []  # when, whose data, confirmed bytes that nobody kept
         self.at = 0.0
+        self._doubled_until = self._doubled_on = 0.0
         self._branches = 0
         self._pids = 1000
 
@@ -130,9 +137,17 @@ class Cluster:
             self.tally.first_s = min(self.tally.first_s, self.at)
             self.tally.confirmed_s += seconds
         if len(confirming) > 1:
-            self.tally.doubled_s += seconds
-            self.tally.doubled.append((self.at, confirming[0], confirming[1]))
+            self._doubled(seconds, now, confirming)
         self.at = now
+
+    def _doubled(self, seconds: float, now: float, confirming: list[str]) -> None:
+        tally = self.tally
+        going_on = bool(tally.doubled) and self._doubled_until == self.at
+        self._doubled_on = self._doubled_on + seconds if going_on else seconds
+        self._doubled_until = now
+        tally.doubled_s += seconds
+        tally.longest_s = max(tally.longest_s, self._doubled_on)
+        tally.doubled.append((self.at, confirming[0], confirming[1]))
 
     def _write(self, primary: Engine, now: float) -> bool:
         """Grow a primary's log, its standbys', and what is confirmed; True when anything was."""
@@ -288,6 +303,14 @@ class Cluster:
         """A promotion (or a founding) begins to write."""
         self._branches += 1
         return Branch(self._branches, parent.owner(fork).timeline + 1 if parent else 1, parent, fork)
+
+    def overwrite(self, engine: Engine, upstream: Engine, now: float) -> None:
+        """A copy of `upstream` takes the place of an engine's data: what was confirmed and only it held must lie kept."""
+        if engine.branch is not None and upstream.branch is not None:
+            only = self.confirmed.only(engine.branch, engine.lsn, upstream.branch, upstream.lsn)
+            if only > engine.kept - engine.kept_before:
+                self.overwritten.append((now, engine.member, only))
+        engine.kept_before = engine.kept
 
     def new_pid(self) -> int:
         """Of an engine that is started."""

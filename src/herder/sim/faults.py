@@ -1,51 +1,18 @@
-"""What can be done to a world, and a seeded schedule of it: each kind at a rate a host-hour (or an hour), then it heals."""
+"""What can be done to a world. Each kind draws what it is not told: whom, for how long, how badly."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, fields
 
 from herder.sim.clock import SimRandom
+from herder.sim.controller import Controller
 from herder.sim.host import Host
+from herder.sim.hosts import GONE
 from herder.sim.network import ANY, FAIR, Weather
 from herder.sim.wire import NATS
 from herder.sim.world import World
-
-
-@dataclass(frozen=True, slots=True)
-class Rates:
-    """Events an hour: of each host for the first group, of the whole world for the second."""
-
-    kill_engine: float = 0.5
-    kill_agent: float = 0.3
-    kill_host: float = 0.3
-    reboot_host: float = 0.3
-    freeze_host: float = 0.5
-    cut_host: float = 0.3
-    cut_pair: float = 0.3
-    fill_disk: float = 0.1
-    clock_drift: float = 0.1
-    clock_jump: float = 0.2
-    provider_down: float = 0.5
-    provider_moody: float = 0.5
-    nats_down: float = 0.3
-    bad_weather: float = 0.5
-    crash_controller: float = 0.5
-    freeze_controller: float = 0.3
-    cut_controller: float = 0.3
-    store_down: float = 0.3
-
-    def times(self, factor: float) -> Rates:
-        """The same mix, more or less often."""
-        return Rates(**{field.name: getattr(self, field.name) * factor for field in fields(self)})
-
-
-PER_HOST = (
-    "kill_engine", "kill_agent", "kill_host", "reboot_host", "freeze_host", "cut_host", "cut_pair", "fill_disk",
-    "clock_drift",
-)  # fmt: skip
 
 
 class Faults:
@@ -68,9 +35,18 @@ class Faults:
         """A duration; short ones are as likely as long ones on a scale of powers."""
         return float(least_s * (most_s / least_s) ** self._draw.random())
 
+    def draw_from(self, chance: SimRandom) -> None:
+        """From now on all that is not told is drawn from here."""
+        self._draw = chance.draw
+
+    def there(self) -> list[Host]:
+        """Hosts that are not gone for good."""
+        power = self.world.hosts.power
+        return [host for host in self.world.hosts.touched.values() if power[host.slot] != GONE]
+
     def pick(self) -> Host:
         """Some host that is there."""
-        return self._draw.choice(list(self.world.hosts.touched.values()))
+        return self._draw.choice(self.there())
 
     # --- hosts and engines
 
@@ -117,9 +93,12 @@ class Faults:
         self._later(down_s, self._host_back, host, host.incarnation)
 
     def _host_back(self, host: Host, incarnation: int) -> None:
-        gone = self.world.hosts.power[host.slot] == 3
-        if not host.alive and host.incarnation == incarnation and host.fenced < incarnation and not gone:
+        if host.alive or host.incarnation != incarnation or self.world.hosts.power[host.slot] == GONE:
+            return
+        if host.fenced < incarnation:
             self.world.power_on(host)
+        else:
+            self.world.saw("a fenced host was kept from coming back by itself")
 
     def freeze_host(self, host: Host | None = None, seconds: float | None = None) -> None:
         """Nothing of it runs for a while; then everything does."""
@@ -140,8 +119,19 @@ class Faults:
             return
         self.world.reckon()
         self.world.hosts.frozen_until[host.slot] = 0.0
+        if self._was_led_past(host):
+            self.world.saw("a primary thawed after another had been promoted")
         host.thaw()
         self._settle(host)
+
+    def _was_led_past(self, host: Host) -> bool:
+        """It runs a primary, and a member elsewhere has begun to write a later branch."""
+        for service in self.world.services_on(host):
+            leading = [e for e in self.world.cluster(service).engines.values() if e.leads(self.world.now) and e.branch]
+            here = [e for e in leading if e.host == host.name]
+            if any(e.branch and o.branch and o.branch.number > e.branch.number for e in here for o in leading):
+                return True
+        return False
 
     def _settle(self, host: Host) -> None:
         for service in self.world.services_on(host):
@@ -181,6 +171,19 @@ class Faults:
         host.clock.drift(1.0 + (self._draw.random() - 0.5) * 0.1, self.world.now)
         self._say("clock_drift", f"{host.name} runs at {host.clock.rate:.3f}")
 
+    def lie_host(self, host: Host | None = None, seconds: float | None = None) -> None:
+        """Asked about others' engines it says the opposite of what it saw: one vantage point's word (rule S6)."""
+        host = host or self.pick()
+        seconds = seconds if seconds is not None else self.lasts(5, 300)
+        self._say("lie_host", f"{host.name} for {seconds:.1f} s")
+        host.lies = True
+        self._later(seconds, self.honest, host)
+
+    @staticmethod
+    def honest(host: Host) -> None:
+        """It says what it saw."""
+        host.lies = False
+
     # --- network
 
     def cut(self, source: str, target: str, seconds: float | None = None, *, both: bool = True) -> None:
@@ -201,8 +204,8 @@ class Faults:
 
     def cut_pair(self) -> None:
         """Two nodes do not hear each other (or one of them does not)."""
-        names = [host.name for host in self.world.hosts.touched.values()]
-        one = self._draw.choice(names)
+        names = [host.name for host in self.there()]
+        one = self.pick().name
         other = self._draw.choice([*names, NATS])
         if one != other:
             self.cut(one, other, both=self._draw.random() < 0.5)
@@ -259,6 +262,39 @@ class Faults:
         self.done["store_down"] += 1
         self.cut(ANY, "store", seconds if seconds is not None else self.lasts(0.5, 60))
 
+    def store_stalls(self, seconds: float | None = None) -> None:
+        """Commits take as long as a slow disk makes them."""
+        mood = self.world.pace_of_store
+        seconds = seconds if seconds is not None else self.lasts(2, 120)
+        mood.stall_s = self.lasts(0.02, 3.0)
+        self._say("store_stalls", f"{mood.stall_s:.2f} s a commit for {seconds:.1f} s")
+        self._later(seconds, self.store_well)
+
+    def store_moody(self, seconds: float | None = None) -> None:
+        """Connections break around commits: nobody can know at once how they ended."""
+        mood = self.world.pace_of_store
+        seconds = seconds if seconds is not None else self.lasts(2, 120)
+        mood.unknown = 0.7 * self._draw.random()
+        self._say("store_moody", f"{mood.unknown:.0%} of commits are lost sight of for {seconds:.1f} s")
+        self._later(seconds, self.store_well)
+
+    def store_well(self) -> None:
+        """It commits at once and says so."""
+        self.world.pace_of_store.stall_s = self.world.pace_of_store.unknown = 0.0
+
+    def object_store_down(self, seconds: float | None = None) -> None:
+        """It answers nobody."""
+        self._outage("object_store", seconds if seconds is not None else self.lasts(20, 900))
+
+    def pager_down(self, seconds: float | None = None) -> None:
+        """Nobody can be told."""
+        self._outage("pager", seconds if seconds is not None else self.lasts(20, 900))
+
+    def _outage(self, what: str, seconds: float) -> None:
+        self._say(f"{what}_down", f"for {seconds:.1f} s")
+        self.world.outages.add(what)
+        self._later(seconds, self.world.outages.discard, what)
+
     def crash_controller(self, down_s: float | None = None) -> None:
         """The one that acts is killed and started again."""
         active = self.world.active
@@ -267,11 +303,23 @@ class Faults:
             self._say("crash_controller", f"{active.name} for {down_s:.1f} s")
             self.world.crash_controller(active.name, down_s)
 
+    def crash_standby(self, down_s: float | None = None) -> None:
+        """One that waits for the shard is killed and started again."""
+        waiting = self._waiting()
+        if waiting is not None:
+            down_s = down_s if down_s is not None else self.lasts(1, 300)
+            self._say("crash_standby", f"{waiting.name} for {down_s:.1f} s")
+            self.world.crash_controller(waiting.name, down_s)
+
+    def _waiting(self) -> Controller | None:
+        others = [each for each in self.world.controllers.values() if each is not self.world.active and not each.dead]
+        return self._draw.choice(others) if others else None
+
     def freeze_controller(self, seconds: float | None = None) -> None:
         """SIGSTOP for a while."""
         active = self.world.active
         if active is not None:
-            seconds = seconds if seconds is not None else self.lasts(0.3, 60)
+            seconds = seconds if seconds is not None else self.lasts(0.3, 90)
             self._say("freeze_controller", f"{active.name} for {seconds:.1f} s")
             active.freeze()
             self._later(seconds, active.thaw)
@@ -283,29 +331,15 @@ class Faults:
             source, target = self._draw.choice(((active.name, ANY), (ANY, active.name)))
             self.cut(source, target, both=self._draw.random() < 0.5)
 
-    # --- the schedule
-
-    async def storm(self, rates: Rates, seconds: float) -> None:
-        """Faults at these rates for a while."""
-        kinds = [field.name for field in fields(rates)]
-        end = self.world.now + seconds
-        while True:
-            hosts = max(len(self.world.hosts.touched), 1)
-            weights = [getattr(rates, kind) * (hosts if kind in PER_HOST else 1) for kind in kinds]
-            total = sum(weights)
-            pause_s = self._draw.expovariate(total / 3600.0) if total > 0 else seconds
-            if self.world.now + pause_s >= end:
-                await asyncio.sleep(max(0.0, end - self.world.now))
-                return
-            await asyncio.sleep(pause_s)
-            getattr(self, self._draw.choices(kinds, weights)[0])()
-
     def heal(self) -> None:
         """Everything that was done is undone; what died stays dead until somebody brings it back."""
         self.world.network.heal_all()
         self.provider_well()
-        for host in self.world.hosts.touched.values():
+        self.store_well()
+        self.world.outages.clear()
+        for host in self.there():
             self.thaw_host(host)
             self.empty_disk(host)
+            self.honest(host)
         for controller in self.world.controllers.values():
             controller.thaw()

@@ -70,6 +70,7 @@ class Host:
         self.disk = Disk()
         self.alive = False
         self.frozen = False
+        self.lies = False  # what it says of others' engines is the opposite of what it saw
         self.incarnation = 0
         self.fenced = 0
         self.address = ""

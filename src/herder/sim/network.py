@@ -77,6 +77,11 @@ class Network:
             return True
         return not ((source, target) in cuts or (source, ANY) in cuts or (ANY, target) in cuts)
 
+    @property
+    def cuts(self) -> int:
+        """How many directions are cut now."""
+        return len(self._cuts)
+
     def between(self, one: str, other: str) -> bool:
         """Both directions work."""
         return self.flows(one, other) and self.flows(other, one)

@@ -99,11 +99,14 @@ class SimProvider:
         if host is None or (world.mood.blind and world.draw.random() < world.mood.blind):
             return None
         lie = bool(world.mood.lies) and world.draw.random() < world.mood.lies
+        if lie:
+            world.saw("the provider lied")
         return host.alive != lie
 
     async def fence(self, server: str, incarnation: int) -> str:
         """See the port."""
         if not self._world.mood.can_fence:
+            self._world.saw("a fence could not be had")
             raise Refused(f"this provider may not fence {server}", "switch `fencing` on to allow it")
         await self._call("fence")
         host = self._must_find(server)
@@ -147,9 +150,11 @@ class SimProvider:
             await self._controller.gate()
             raise Unreachable("the provider's API does not answer")
         if not world.admit_call():
+            world.saw("the provider refused a call for its rate")
             await asyncio.sleep(world.takes("provider"))
             raise Unreachable("the provider's API says: too many requests (429)")
         if world.mood.no_launch and kind in ("launch", "boot"):
+            world.saw("the provider had no capacity")
             await asyncio.sleep(world.takes("provider"))
             raise Unreachable("the provider has no capacity for this size in this zone")
         await asyncio.sleep(world.takes(kind))
@@ -159,6 +164,7 @@ class SimProvider:
         """The answer's way back; it may be lost though the work was done."""
         world = self._world
         if world.mood.happened and world.draw.random() < world.mood.happened:
+            world.saw("a provider call timed out but happened")
             await asyncio.sleep(CALL_TIMEOUT_S)
             await self._controller.gate()
             raise Unreachable("the provider's API timed out")

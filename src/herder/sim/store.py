@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from herder.model.errors import Unreachable
-from herder.ports.store import Batch, Change, CommitUnknown, Store
+from herder.ports.store import Batch, Change, ClaimTaken, Collision, CommitUnknown, Store
 
 if TYPE_CHECKING:
     from herder.sim.controller import Controller
@@ -16,6 +18,20 @@ if TYPE_CHECKING:
 
 STORE = "store"
 ANSWER_S = 2.0
+
+
+@dataclass(slots=True)
+class StoreMood:
+    """How the store is now. stall_s: seconds that a commit takes longer; unknown: share (0..1) of commits whose connection
+    breaks, so that whoever asked cannot know how they ended: some are done, some are not, some are done later.
+    """
+
+    stall_s: float = 0.0
+    unknown: float = 0.0
+
+
+LATE_S = 1.5
+"""A commit that was given up by its client is done by then, if it is done at all."""
 
 
 class SimStore:
@@ -28,6 +44,7 @@ class SimStore:
         self._inner = inner
         self._world = world
         self._controller = controller
+        self._late: dict[asyncio.Task[None], None] = {}
 
     def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
         method = getattr(self._inner, name)
@@ -48,14 +65,41 @@ class SimStore:
     async def append(self, batch: Batch) -> None:
         """See the port. A connection that is cut on the way back leaves it unknown; a crash leaves it done or not."""
         await self._reach()
-        half_s = self._world.takes("commit") / 2
-        await asyncio.sleep(half_s)
+        world, mood = self._world, self._world.pace_of_store
+        half_s = world.takes("commit") / 2
+        await asyncio.sleep(half_s + mood.stall_s)
         await self._reach()
-        await self._inner.append(batch)
+        if mood.unknown and world.draw.random() < mood.unknown:
+            await self._lose(batch)
+        await self._written(batch)
         await asyncio.sleep(half_s)
         await self._controller.gate()
-        if not self._world.network.between(self._controller.name, STORE):
+        if not world.network.between(self._controller.name, STORE):
+            world.saw("append of unknown end, done")
             raise CommitUnknown("the connection broke around the commit")
+
+    async def _written(self, batch: Batch) -> None:
+        await self._inner.append(batch)
+        self._world.written_at[batch.record.seq] = self._world.now
+
+    async def _lose(self, batch: Batch) -> None:
+        """The connection breaks around the commit. Raises CommitUnknown."""
+        world = self._world
+        end = world.draw.choice(("done", "not done", "done late"))
+        world.saw(f"append of unknown end, {end}")
+        if end == "done":
+            await self._written(batch)
+        elif end == "done late":
+            late = asyncio.get_running_loop().create_task(self._written_late(batch, world.draw.random() * LATE_S))
+            self._late[late] = None
+            late.add_done_callback(lambda done: self._late.pop(done, None))
+        raise CommitUnknown("the connection broke around the commit")
+
+    async def _written_late(self, batch: Batch, seconds: float) -> None:
+        """The server goes on with it by itself, unless another record stands there by then."""
+        await asyncio.sleep(seconds)
+        with contextlib.suppress(Collision, ClaimTaken):
+            await self._written(batch)
 
 
 class PacedStore:

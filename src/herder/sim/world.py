@@ -7,6 +7,7 @@ Hosts are rows of arrays until something touches them (`hosts`), clusters are ma
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from herder.ports.driver import MemberSpec, Reading
 from herder.ports.provider import Launch
 from herder.ports.wire import Pulse
 from herder.sim import actions, hosts
+from herder.sim.act import Act
 from herder.sim.agent import SimAgent
 from herder.sim.clock import START_MS, HostClock, SimClock, SimRandom
 from herder.sim.controller import Controller
@@ -23,7 +25,7 @@ from herder.sim.hosts import Hosts
 from herder.sim.network import ANY, Network, Weather
 from herder.sim.pace import Pace
 from herder.sim.provider import PROVIDER, Mood
-from herder.sim.store import STORE
+from herder.sim.store import STORE, StoreMood
 from herder.sim.wire import NATS, answer_job
 from herder.stores.memory.store import MemoryStore
 from herder.wire.frame import encode
@@ -59,6 +61,12 @@ class World:
         self.lives = 0
         self.notes: list[tuple[float, str]] = []
         self.bugs: list[str] = []
+        self.sights: Counter[str] = Counter()  # rare things that happened, by name
+        self.acts: list[Callable[[Act], None]] = []  # told of each job that was done
+        self.buried: list[Callable[[str, str], None]] = []  # told of (service, member) whose data a removal destroys
+        self.outages: set[str] = set()  # what herder stands on besides: 'object_store', 'pager'
+        self.pace_of_store = StoreMood()
+        self.written_at: dict[int, float] = {}  # when each record of the log was written, by its number
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._answering: dict[asyncio.Task[None], None] = {}
         self._calls_left, self._calls_at = 0.0, 0.0
@@ -71,6 +79,10 @@ class World:
     def note(self, what: str) -> None:
         """A line for whoever reads what happened."""
         self.notes.append((self.now, what))
+
+    def saw(self, what: str) -> None:
+        """Something rare happened."""
+        self.sights[what] += 1
 
     def takes(self, what: str) -> float:
         """How long something takes this time, in seconds."""
@@ -132,6 +144,8 @@ class World:
         """All processes of an engine are gone; False when it did not run."""
         if not actions.crash(self.cluster(service), member, self.now, line):
             return False
+        if line.startswith("stopped by its watchdog"):
+            self.saw("a lease ran out")
         self.settle(service)
         return True
 
@@ -184,6 +198,8 @@ class World:
 
     def power_off(self, host: Host, why: str) -> None:
         """It is dead at once, with everything that ran on it."""
+        if host.frozen:
+            self.saw("a frozen host was powered off")
         services = self.services_on(host)
         for service in services:
             cluster = self.cluster(service)
@@ -254,6 +270,9 @@ class World:
             return "silent"
         await asyncio.sleep(way)
         saw = self._answers_at(host, address, port)
+        if (asker := self.hosts.find(node)) is not None and asker.lies:
+            self.saw("a vantage point lied")
+            saw = "refused" if saw == "serving" else "serving"
         if saw == "silent":
             await asyncio.sleep(timeout_s - way)
         return saw

@@ -5,8 +5,9 @@ import asyncio
 import pytest
 
 from herder.sim.clock import SimRandom, pass_time, run
+from herder.sim.controller import trace_hash
 from herder.sim.faults import Faults
-from herder.sim.small import trace_hash, unwell
+from herder.sim.seeds.wellness import ill
 from herder.sim.world import World
 
 PLANS = {"gold": "premium", "silver": "standard", "bronze": "dev"}
@@ -46,7 +47,7 @@ class Fleet:
                 await pass_time(0.1)
 
     async def all_well(self, within_s):
-        await self.until(lambda: self.world.active and not unwell(self.committed, paged_is_well=False), within_s)
+        await self.until(lambda: self.world.active and not ill(self.committed), within_s)
 
     def state(self, name):
         return self.committed.named("service", name).state
@@ -192,7 +193,7 @@ def test_nats_gone_for_a_minute_is_us_and_nobody_is_judged():
     async def play(fleet):
         fleet.faults.nats_down(60)
         await pass_time(90)
-        return fleet.done("failover"), fleet.done("restart"), unwell(fleet.committed, paged_is_well=False)
+        return fleet.done("failover"), fleet.done("restart"), ill(fleet.committed)
 
     assert story(play) == (0, 0, [])
 
@@ -247,6 +248,39 @@ def test_a_host_that_came_back_by_itself_as_its_old_life_does_not_stand_in_its_s
         return host.incarnation == server.data["incarnation"]
 
     assert story(play)
+
+
+def test_a_host_that_came_back_by_itself_is_taken_back_where_nothing_can_be_fenced():
+    async def play(fleet):
+        fleet.world.mood.can_fence = False
+        host = fleet.host("bronze")
+        fleet.world.mood.no_launch = True  # the boot is asked for and not done while the old life comes back
+        fleet.faults.reboot_host(host, 12)
+        await pass_time(30)
+        fleet.world.mood.no_launch = False
+        await fleet.all_well(120)
+        first = fleet.committed.named("server", host.name).data
+        assert first["incarnation"] == host.incarnation == 1
+        fleet.faults.kill_host(host)
+        await pass_time(2)
+        await fleet.all_well(120)
+        return fleet.committed.named("server", host.name).data["incarnation"], host.incarnation
+
+    assert story(play) == (3, 3)  # 2 was counted for the life that never began
+
+
+def test_pages_of_a_destroyed_service_are_over():
+    async def play(fleet):
+        fleet.world.mood.no_launch = True
+        fleet.faults.kill_host(fleet.host("bronze"))
+        await fleet.until(lambda: fleet.committed.open_pages(fleet.committed.named("service", "bronze").id), 400)
+        fleet.world.mood.no_launch = False
+        await fleet.plane.control.destroy_service("bronze", "bronze")
+        await fleet.until(lambda: fleet.state("bronze") == "retired", 300)
+        await pass_time(5)
+        return [page.state for page in fleet.committed.of_kind("page")]
+
+    assert set(story(play)) == {"resolved"}
 
 
 async def only_a_stale_standby_is_left(fleet):

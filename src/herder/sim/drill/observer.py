@@ -18,6 +18,7 @@ from herder.engine.shard import Committed
 from herder.engine.world import Ids, World
 from herder.machines.registry import BY_CODE, BY_KIND
 from herder.machines.table import CREATE
+from herder.sim.controller import trace_hash
 from herder.sim.drill import losses as truth
 from herder.sim.drill.effects import Effects
 from herder.sim.drill.manual import by_hand
@@ -30,7 +31,6 @@ from herder.sim.drill.types import Drill, OnProgress, Progress
 from herder.sim.drill.waits import Archives, Incidents, Limits, Remedies, recovered
 from herder.sim.drill.wellness import Wellness
 from herder.sim.fleet import FleetWorld
-from herder.sim.small import trace_hash
 
 LONG_DAY_S = 6 * 3600.0
 SAMPLE_S, SAMPLE_OF_LONG_S = 30.0, 60.0

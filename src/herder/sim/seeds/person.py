@@ -1,0 +1,159 @@
+"""Who owns the fleet of a seed and asks for things meanwhile, and whoever does things to it: both play a list of items."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from herder.fleet.control import Control
+from herder.model.errors import HerderError
+from herder.sim.clock import SimRandom
+from herder.sim.faults import Faults
+from herder.sim.host import Host
+from herder.sim.seeds.plan import FAULTS, Item, Made, Plan
+from herder.sim.world import World
+
+JUMP_MAX_S = 120.0
+PRIMARY_SHARE = 0.5
+"""A fault that goes for a service takes its primary's host this often."""
+
+
+class Player(Faults):
+    """Does the faults of a list. Each draws from a stream of its own."""
+
+    def __init__(self, world: World, plan: Plan) -> None:
+        super().__init__(world, SimRandom(plan.seed, "faults"))
+        self._plan = plan
+        self._aim = -1
+        self.jumped_s = 0.0
+
+    def do(self, item: Item) -> None:
+        """One fault, now."""
+        self.draw_from(SimRandom(self._plan.seed, f"item/{item.number}"))
+        self._aim = item.aim
+        getattr(self, item.kind)()
+
+    def clock_jump(self, seconds: float | None = None) -> None:
+        """See Faults; how far clocks were set in all is kept, since an hour's budget goes by them."""
+        super().clock_jump(seconds)
+        self.jumped_s += JUMP_MAX_S
+
+    def pick(self) -> Host:
+        """Of the service that is aimed at, its primary's host half of the time; of nobody's when it has none."""
+        there = self.there()
+        if self._aim < 0:
+            return self._draw.choice(there)
+        cluster = self.world.clusters.get(self._plan.services[self._aim].name)
+        engines = list(cluster.engines.values()) if cluster is not None else []
+        leading = {engine.host for engine in engines if engine.leads(self.world.now)}
+        wanted = leading if leading and self._draw.random() < PRIMARY_SHARE else {engine.host for engine in engines}
+        return self._draw.choice([host for host in there if host.name in wanted] or there)
+
+
+class Person:
+    """Gives orders as people do: to whichever controller answers, and without waiting for what comes of them.
+
+    consented: services whose name was typed to have them destroyed. made: all that were ever asked for.
+    """
+
+    def __init__(self, world: World, plan: Plan) -> None:
+        self.world = world
+        self.plan = plan
+        self.made: dict[str, Made] = {made.name: made for made in plan.services}
+        self.consented: set[str] = set()
+        self.allowed: Counter[str] = Counter()  # failovers that were allowed by hand, by service
+        self.done: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()
+        self.trace: list[tuple[float, str]] = []
+        self._orders: dict[asyncio.Task[None], None] = {}
+        self._draw = SimRandom(plan.seed, "person").draw
+
+    def do(self, item: Item) -> None:
+        """One order, now."""
+        self._draw = SimRandom(self.plan.seed, f"item/{item.number}").draw
+        name = self.plan.services[item.aim].name
+        getattr(self, item.kind)(name, item.number)
+
+    def create(self, _: str, number: int) -> None:
+        """A service more."""
+        like = self._draw.choice(self.plan.services)
+        made = Made(f"{like.plan}-{like.engine}-n{number}", like.engine, like.plan)
+        self.made[made.name] = made
+        self.world.saw("a service was made meanwhile")
+        self._ask("create", made.name, lambda c: c.create_service(engine=made.engine, name=made.name, plan=made.plan))
+
+    def switchover(self, name: str, _: int) -> None:
+        """Its primary moves."""
+        self._ask("switchover", name, lambda control: control.switchover(name))
+
+    def restart(self, name: str, _: int) -> None:
+        """Its primary starts anew."""
+        self._ask("restart", name, lambda control: control.restart(name))
+
+    def destroy(self, name: str, number: int) -> None:
+        """It goes, or one that was made meanwhile does: the first three stay, so that there is something to look at."""
+        later = [other for other in self.made if other not in {made.name for made in self.plan.services[:3]}]
+        if not later:
+            return
+        chosen = self._draw.choice(later)
+        self.consented.add(chosen)
+        self._ask("destroy", chosen, lambda control: control.destroy_service(chosen, chosen))
+
+    def exercise(self, name: str, _: int) -> None:
+        """It fails over to prove that it can."""
+        how = self._draw.choice(("switchover", "failover"))
+        self._ask("exercise", name, lambda control: control.exercise_now(name, how=how))
+
+    def rollout(self, name: str, _: int) -> None:
+        """Its servers are rebooted in turn, or all of the fleet's."""
+        scope = self._draw.choice(("fleet", f"service:{name}"))
+        self._ask("rollout", scope, lambda control: control.rollout_reboot(scope=scope))
+
+    def allow_failover(self, name: str, _: int) -> None:
+        """Somebody read the page."""
+        self.allowed[name] += int(self.plan.tuned.get("failovers_per_hour", 1))
+        self._ask("allow_failover", name, lambda control: control.allow_failover(name))
+
+    def _ask(self, kind: str, about: str, order: Callable[[Control], Awaitable[Any]]) -> None:
+        task = asyncio.get_running_loop().create_task(self._order(kind, about, order))
+        self._orders[task] = None
+        task.add_done_callback(lambda done: self._orders.pop(done, None))
+
+    async def _order(self, kind: str, about: str, order: Callable[[Control], Awaitable[Any]]) -> None:
+        active = self.world.active
+        if active is None or active.plane is None:
+            self.refused[kind] += 1
+            return
+        try:
+            await order(active.plane.control)
+        except HerderError as error:
+            self.refused[kind] += 1
+            self.trace.append((self.world.now, f"asked for {kind} of {about}: {error.message}"))
+            return
+        self.done[kind] += 1
+        self.trace.append((self.world.now, f"asked for {kind} of {about}"))
+
+    def clear_up(self) -> None:
+        """After the day: rollouts that wait for a person's word are ended, pages of exercises are read."""
+        active = self.world.active
+        if active is None or active.plane is None:
+            return
+        committed = active.plane.loop.world
+        for rollout in committed.of_kind("rollout"):
+            if rollout.state in ("running", "paused"):
+                self._ask("abort", rollout.name, lambda c, name=rollout.name: c.order_rollout(name, "abort"))  # type: ignore[misc]
+        for incident in committed.of_kind("incident"):
+            if incident.state == "paused":
+                self._ask("abort", incident.name, lambda c, name=incident.name: c.order_recovery(name, "abort"))  # type: ignore[misc]
+
+
+async def play(items: Sequence[Item], player: Player, person: Person) -> None:
+    """The whole list, each item at its time from now."""
+    began = player.world.now
+    for item in items:
+        wait_s = began + item.at_s - player.world.now
+        if wait_s > 0:
+            await asyncio.sleep(wait_s)
+        (player if item.kind in FAULTS else person).do(item)
