@@ -12,7 +12,7 @@ from herder.model.states import NO_DEADLINE_NEEDED, UnitState
 AT_REST = frozenset({("page", "open")})
 """States of neither units nor playbooks in which a person has the word: they need no deadline."""
 
-COUNTED_MAX = 100
+COUNTED_MAX = 3
 """A loop that is bounded by more tries than this is not bounded."""
 
 
@@ -186,7 +186,7 @@ def counted(row: Row) -> int:
     if row.guard is None or row.update is None:
         return 0
     facts: dict[str, Any] = _Zeros()
-    for fired in range(COUNTED_MAX):
+    for fired in range(COUNTED_MAX + 1):
         if not row.guard(facts, _Zeros()):
             return fired
         facts.update(row.update(facts, _Zeros(), 0))

@@ -1,8 +1,9 @@
 """The checker: do the tables keep the rules? It reads the same data that the engine steps, and runs no engine.
 
-Three kinds of check: of each table (every outcome has its row, every wait its deadline), of what passes between tables
-(every event that is sent means something, and every one that is waited for is sent), and of all tables together: which
-states can be reached when a proof is withheld. What needs numbers (elections, voters) is in tests/machines/test_safety.py.
+Four kinds of check: of each table (every outcome has its row, every wait its deadline), of what passes between tables
+(every event that is sent means something, and every one that is waited for is sent), of all tables together: which
+states can be reached when a proof is withheld, and of what guards and updates do (`meaning`). What needs engines and
+numbers (elections, voters, the world that does its worst) is searched in `herder.proof`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
+from herder.machines import meaning
 from herder.machines.reach import Reach, Withheld, explore
 from herder.machines.registry import TABLES
 from herder.machines.rules import (
@@ -87,6 +89,12 @@ MUST_LAND: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
     ("member", "deposed", _MEMBER_LIFE, "it leads no more: the log would take it for well"),
     ("service", "retire", ("installing", *_SERVICE_LIFE), "its data goes to the trash all the same"),
     ("member", "retire", _MEMBER_LIFE, "its data goes to the trash all the same"),
+    (
+        "server",
+        "fenced",
+        ("available", "uncertain", "unavailable", "restart"),
+        "its life is ended, and is taken for running",
+    ),
 )
 """Events whose sender acts as if they had landed: kind, event, the states that must take them, what goes wrong otherwise."""
 
@@ -142,6 +150,16 @@ def sent(tables: Sequence[Table]) -> Iterator[Finding | int]:
             yield Finding("emits", where, f"{in_words(row)}: nobody knows what kind of machine '{emit.to}' holds")
         elif emit.event not in (known.get(kind, set()) if kind else everything):
             yield Finding("emits", where, f"{in_words(row)}: '{emit.event}' means nothing to a {kind or 'machine'}")
+
+
+def outside(tables: Sequence[Table]) -> Iterator[Finding | int]:
+    """Whatever comes from outside means something to the kind that it comes to."""
+    for table in tables:
+        heeded = {row.event for row in table.rows}
+        for event, who in FROM_OUTSIDE.get(table.kind, {}).items():
+            yield 1
+            if event not in heeded:
+                yield Finding("events", table.kind, f"'{event}' ({who}) means nothing to it")
 
 
 def heard(tables: Sequence[Table]) -> Iterator[Finding | int]:
@@ -301,9 +319,26 @@ CHECKS: tuple[tuple[str, str, Check], ...] = (
     ("S8", "steps that a machine takes by itself come round only under a count", loops),
     ("emits", "events that rows send mean something to whom they are sent", sent),
     ("events", "rows wait for events that somebody sends", heard),
+    ("events", "events from outside mean something", outside),
     ("landing", "events that must not be dropped have a row where they may arrive", landing),
     ("S2", "promotions need a fence or a quorum, with it withheld", fenced),
     ("S5, S6", "ends of units and of data need consent, with it withheld", consented),
+    ("waits", "deadlines that pass before people lose patience", meaning.in_time),
+    ("pages", "waits that begin anew, and ends in `paged`: somebody is told", meaning.told),
+    ("pages", "pages behind a guard or on entry: sent, and sent once", meaning.told_once),
+    ("S6", "suspicions: one word, or time alone, makes uncertain only", meaning.suspected),
+    ("S3", "ways into the loading of a sync set: recorded before", meaning.recorded),
+    ("S5", "ways into the trash: stopped before", meaning.ended_first),
+    ("S8", "ways back of a dependency: what waited begins slowly", meaning.drains),
+    ("held", "ends of playbooks: whoever was held is let go", meaning.lets_go),
+    ("S10", "events of a service: only who holds it is heeded", meaning.heeds),
+    ("S10", "terms: the next one is taken, and none is taken back", meaning.terms),
+    ("emits", "updates of receivers: what they read comes along", meaning.carries),
+    ("S2", "boots: a new incarnation each", meaning.lives),
+    ("S1", "roles: who speaks for a service, who was deposed, whose lease counts", meaning.roles),
+    ("S7", "ways into a recovery in waves", meaning.storms),
+    ("S8", "freezes: who ends them, who is told", meaning.holds_back),
+    ("names", "names that are taken and let go", meaning.released),
 )
 
 

@@ -73,7 +73,7 @@ def _receives(fleet: Fleet, ident: int, node: Node) -> Iterator[Step]:
     if node.timeline < up.timeline and held >= up.fork:
         yield (
             f"member {ident} is on the timeline of member {node.upstream}",
-            fleet.with_node(ident, timeline=up.timeline),
+            fleet.with_node(ident, timeline=up.timeline, fork=up.fork),
         )
     if dict(up.heard).get(ident, 0) < held:
         yield f"member {ident} confirms {held} commits to member {node.upstream}", _heard(fleet, ident, held)
@@ -133,7 +133,9 @@ def promoted(fleet: Fleet, ident: int, waits: tuple[int, ...], mark: tuple[int, 
 def copied(fleet: Fleet, ident: int, source: int, mark: tuple[int, int]) -> Fleet:
     """`rejoin`: stopped for sure, rewound or copied, it streams from the source with what that one held."""
     whole = fleet.node(source)
-    fleet = fleet.with_node(ident, log=whole.log, timeline=whole.timeline, up=True, leads=0, fork=0, waits=(), heard=())
+    fleet = fleet.with_node(
+        ident, log=whole.log, timeline=whole.timeline, up=True, leads=0, fork=whole.fork, waits=(), heard=()
+    )
     return following(fleet, ident, source, mark)
 
 

@@ -48,7 +48,7 @@ class Node(NamedTuple):
 
     log: for each commit that it holds, in order, the era it was written in (an era is one promotion: who leads for the
     how-manieth time). timeline: what it reports with a pledge. leads: the era in which it takes writes, 0 = a standby.
-    fork: commits that it held when it was promoted. waits: W, whose confirmation it waits for. upstream: whom it streams
+    fork: how many commits lie before its timeline. waits: W, whose confirmation it waits for. upstream: whom it streams
     from, 0 = nobody. mark: (term, order) that its agent promised. heard: member -> how far that one has confirmed to it.
     """
 
