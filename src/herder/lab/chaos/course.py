@@ -287,7 +287,9 @@ class Course:
         self.not_well = self._await_well(WELL_S, strict=False)
 
     def _await_well(self, timeout_s: float, names: Sequence[str] = (), *, strict: bool = True) -> dict[str, str]:
-        """Until all stay well; who is not after that time, and why. strict: raises TimedOut instead."""
+        """Until all are well; who is not after that time, and why. strict: raises TimedOut instead, and else they must
+        stay well for STEADY_S.
+        """
         began = time.monotonic()
         wanted = list(names or self.services)
         for name in wanted:
@@ -300,8 +302,8 @@ class Course:
                     self.well_after.pop(name, None)
                 else:
                     self.well_after.setdefault(name, now - began)
-            steady = not left and now - began - max(self.well_after[name] for name in wanted) >= STEADY_S
-            if steady or (left and now - began > timeout_s):
+            calm_s = now - began - max((self.well_after.get(name, now) for name in wanted), default=0.0)
+            if (not left and (strict or calm_s >= STEADY_S)) or (left and now - began > timeout_s):
                 break
             time.sleep(LOOK_S)
         if left and strict:

@@ -171,7 +171,7 @@ def tell_effects(course: Course) -> None:
         service = course.loads[fault.service].service
         own = [event for event in events if fault.at_ms <= event["at_ms"] < until and is_of(event, service)]
         fence = fence_of(own, sum(member["voter"] for member in service["members"]))
-        fault.effect = story_of(own, 0, fence).replace(" at term 0", "") or "nothing was done, nothing was needed"
+        fault.effect = story_of(own, 0, fence).replace(" at term 0", "") or "herder did nothing"
 
 
 def plane_gaps(course: Course) -> list[float]:
