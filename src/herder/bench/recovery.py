@@ -16,7 +16,6 @@ from herder.sim.drill.run import IN_MEMORY, run_drill
 from herder.sim.drill.scenario import Event, What
 from herder.sim.drill.stores import STORES
 from herder.sim.drill.types import Drill
-from herder.sim.pace import Pace
 
 Say = Callable[[str], None]
 ZONE, BACKLOG = "thundering-return", "s3-2017"
@@ -31,8 +30,8 @@ class Found:
 
 
 def measure(services: int, seed: int, say: Say) -> list[Metric]:
-    """A zone loses power and its hosts are started again; then the archives' backlog after four hours without a store."""
-    zone = _day(ZONE, services, seed, What.POWER_OFF, at_end=False)
+    """A zone's hosts stop and are started again; then the archives' backlog after four hours without a store."""
+    zone = _day(ZONE, services, seed, What.HALT, at_end=False)
     say(
         f"a zone of {services:,} services was well {zone.seconds} s after it was lost ({zone.result.wall_s:.0f} s of wall time)"
     )
@@ -46,6 +45,7 @@ def measure(services: int, seed: int, say: Say) -> list[Metric]:
 def _day(name: str, services: int, seed: int, what: What, *, at_end: bool) -> Found:
     """A scenario without the usual failures: they would be measured with it. at_end: what counts is the last event's end."""
     scenario = replace(reading.read(name).with_services(services), rates=())
+    scenario = replace(scenario, events=tuple(map(_startable, scenario.events)))
     times = [
         event.until_ms or event.at_ms if at_end else event.at_ms for event in scenario.events if event.what is what
     ]
@@ -57,13 +57,18 @@ def _day(name: str, services: int, seed: int, what: What, *, at_end: bool) -> Fo
     return Found(result, (result.well_ms - counted_ms) / 1000 if result.well_ms is not None else None)
 
 
+def _startable(event: Event) -> Event:
+    """Hosts without power come back by themselves, and that would be measured: here they wait for herder."""
+    return replace(event, what=What.HALT, until_ms=None, return_s=0.0) if event.what is What.POWER_OFF else event
+
+
 def _boots_s(result: DrillResult) -> Anchor:
     """What it takes to start the zone's hosts at the provider's rate."""
     limits = result.scenario.fleet.provider
     hosts = _begun(result, "server.boot")
     return Anchor(
-        round(hosts / limits.boots_per_s + Pace().boot, 2),
-        f"{hosts:,} boots at {limits.boots_per_s:g}/s, and {Pace().boot:g} s for the last",
+        round(hosts / limits.starts_per_s + limits.boot_s, 2),
+        f"{hosts:,} boots at {limits.starts_per_s:g}/s, and {limits.boot_s:g} s for the last",
     )
 
 

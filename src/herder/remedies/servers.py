@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from herder.engine.effects import Outcome
 from herder.engine.world import Machine
-from herder.model.errors import Conflict, HerderError, Refused
+from herder.model.errors import Conflict, Environment, HerderError, Refused
 from herder.ports.provider import ServerHandle
 from herder.remedies.hands import Hands
 from herder.remedies.ours import OURS_PAUSE_S, is_ours
@@ -53,7 +53,8 @@ async def launch_server(hands: Hands, server: Machine) -> Outcome:
 
 
 async def boot_server(hands: Hands, server: Machine) -> Outcome:
-    """Start it as its new incarnation (the row that led here counted it up).
+    """Start it as its new incarnation (the row that led here counted it up). A place that lacks something (power, room)
+    says so at once and will not have it in a second: the catalogue's growing pauses try it again, and nobody else.
 
     The life before it may run after all: it came back by itself, or was only out of reach. The log has counted it out, so
     it is heard no more from here on, and it is ended: else it would stand in its successor's way for ever. Where nothing may
@@ -70,6 +71,8 @@ async def boot_server(hands: Hands, server: Machine) -> Outcome:
         except Refused:
             return await _take_back(hands, server, before)
         handle = await hands.provider.boot(hands.launch(server, token))
+    except Environment as error:
+        return Outcome(Up.FAILED, why=error.message)
     outcome = await _await_pulse(hands, server, handle)
     if outcome.event is Up.UP and server.data.get("planned"):
         outcome.facts["member_back"] = await bring_back(hands, server)

@@ -210,15 +210,23 @@ class FleetWorld(World):
         self.relays.tell(np.array(sorted(slots), np.intp), self._now_ms, self._send)
 
     def rest_those_at_rest(self, for_s: float = 20.0) -> None:
-        """All services that have been well for a while."""
+        """All services that have been well for a while; a host that is off stays off until something starts it, and says
+        nothing either way.
+        """
         world, before_ms = self.committed, self._now_ms - round(for_s * 1000)
         for service in list(self.awoken):
             machine = world.get(service)
-            members = [world.get(ident) for ident in machine.data["members"]]
-            servers = [world.get(ident) for ident in machine.data["servers"]]
-            calm = all(
-                each.state == "available" and each.since_ms < before_ms for each in (machine, *members, *servers)
-            )
+            speaking = [
+                world.get(ident)
+                for pair, slot in zip(
+                    zip(machine.data["members"], machine.data["servers"], strict=True),
+                    self.slots_of(service),
+                    strict=True,
+                )
+                for ident in pair
+                if self.hosts.power[slot] == hosts.RUNNING
+            ]
+            calm = all(each.state == "available" and each.since_ms < before_ms for each in (machine, *speaking))
             if calm and not world.playbooks_of(service):
                 self.rest_service(service)
 

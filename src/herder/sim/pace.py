@@ -14,6 +14,7 @@ class Pace:
     boot: float = 3.0
     fence: float = 0.3
     provider: float = 0.02
+    destroy: float = 0.02
     agent_start: float = 0.5
     create_primary: float = 0.3
     base_copy: float = 2.0

@@ -6,8 +6,12 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from herder.model.errors import Conflict, NotFound, Refused, Unreachable
+import numpy as np
+from numpy.typing import NDArray
+
+from herder.model.errors import Conflict, Environment, NotFound, Refused, Unreachable
 from herder.ports.provider import Ground, Launch, ServerHandle
+from herder.sim.hosts import GONE
 
 if TYPE_CHECKING:
     from herder.sim.controller import Controller
@@ -25,7 +29,9 @@ class Mood:
     """How the provider is now. Shares 0..1. down: no call gets an answer; no_launch: create and boot have no capacity.
 
     happened: share of calls that were done and answered by a timeout. blind: `alive` says None. lies: it says the
-    opposite of the truth. calls_per_s: above it calls are refused (0 = no limit).
+    opposite of the truth. calls_per_s: above it calls are refused (0 = no limit). no_stop: nothing is fenced or destroyed.
+    launch_fails, boot_fails: share of starts that are begun and never come up. late, late_s: share of calls that come so
+    much later. dark: hosts without power, a bool a slot; None: all have it.
     """
 
     can_fence: bool = True
@@ -35,6 +41,16 @@ class Mood:
     blind: float = 0.0
     lies: float = 0.0
     calls_per_s: float = 0.0
+    no_stop: bool = False
+    launch_fails: float = 0.0
+    boot_fails: float = 0.0
+    late: float = 0.0
+    late_s: float = 0.0
+    dark: NDArray[np.bool_] | None = None
+
+    def is_dark(self, slot: int) -> bool:
+        """Nothing can be started there now."""
+        return self.dark is not None and slot < len(self.dark) and bool(self.dark[slot])
 
 
 class SimProvider:
@@ -63,22 +79,33 @@ class SimProvider:
         self._check(host, launch)
         if (host.incarnation, host.address) != (launch.incarnation, address):
             raise Conflict(f"{launch.server} exists as incarnation {host.incarnation}", "boot it, or destroy it")
-        world.power_on(host, launch)
+        self._start(host, launch, world.mood.launch_fails)
         return await self._told(self._handle(host))
 
     async def boot(self, launch: Launch) -> ServerHandle:
-        """See the port."""
+        """See the port. What is gone for good is launched anew under its name."""
         host = self._must_find(launch.server)
+        anew = self._world.hosts.power[host.slot] == GONE
         fresh = launch.incarnation > host.incarnation
-        await self._call("boot" if fresh else "agent_start")
+        await self._call(("launch" if anew else "boot") if fresh else "agent_start")
         host = self._must_find(launch.server)
         self._check(host, launch)
+        fails = 0.0
         if launch.incarnation > host.incarnation:
             if host.alive:
                 raise Conflict(f"{host.name} incarnation {host.incarnation} still runs", "fence it first")
             host.incarnation = launch.incarnation
-        self._world.power_on(host, launch)
+            fails = self._world.mood.launch_fails if anew else self._world.mood.boot_fails
+        self._start(host, launch, fails)
         return await self._told(self._handle(host))
+
+    def _start(self, host: Host, launch: Launch, fails: float) -> None:
+        """fails: the chance that it never comes up. Raises Environment where there is no power: no fault of the API."""
+        world = self._world
+        if world.mood.is_dark(host.slot):
+            raise Environment(f"where {host.name} stands there is no power", "it is started when there is")
+        if not (fails and world.draw.random() < fails):
+            world.power_on(host, launch)
 
     def _check(self, host: Host, launch: Launch) -> None:
         if launch.incarnation <= host.fenced:
@@ -113,12 +140,13 @@ class SimProvider:
         if host.incarnation > incarnation:
             raise Refused(f"{server} is at incarnation {host.incarnation}; the fence is for {incarnation}")
         host.fenced = max(host.fenced, incarnation)
-        self._world.power_off(host, f"fenced as incarnation {incarnation}")
+        if self._world.hosts.power[host.slot] != GONE:
+            self._world.power_off(host, f"fenced as incarnation {incarnation}")
         return await self._told(f"{server} incarnation {incarnation} is powered off")
 
     async def destroy(self, server: str) -> None:
         """See the port."""
-        await self._call("provider")
+        await self._call("destroy")
         host = self._world.hosts.find(server)
         if host is not None:
             host.fenced = max(host.fenced, host.incarnation)
@@ -157,6 +185,11 @@ class SimProvider:
             world.saw("the provider had no capacity")
             await asyncio.sleep(world.takes("provider"))
             raise Unreachable("the provider has no capacity for this size in this zone")
+        if world.mood.no_stop and kind in ("fence", "destroy"):
+            await asyncio.sleep(world.takes("provider"))
+            raise Unreachable("the provider cannot stop anything now")
+        if world.mood.late and world.draw.random() < world.mood.late:
+            await asyncio.sleep(world.mood.late_s)
         await asyncio.sleep(world.takes(kind))
         await self._controller.gate()
 

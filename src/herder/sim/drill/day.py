@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from herder.assembly import ControlPlane
 from herder.engine.buckets import Rate
@@ -31,6 +32,9 @@ NOTICED_S = 300.0
 SEEN_S = 1.0
 """By then the controller's watch expects the fleet's servers."""
 
+STRIKE_STEP_S = 0.1
+"""Hosts that an event strikes one after the other: those of a tenth of a second go together."""
+
 REST_EVERY_S = 15.0
 ILL_EVERY_S = 2.0
 CALM_S = 120.0
@@ -38,6 +42,9 @@ CALM_S = 120.0
 
 FLOOR_BEATS, CEILING_BEATS = 1.5, 8.0
 """Silence in beats before a verdict: what production's settings are to its pulse of a second."""
+
+
+Slots = NDArray[np.intp]
 
 
 class Archives:
@@ -97,6 +104,7 @@ class Day:
         self.down = Down(set())
         self.store = 0
         self._orders: list[asyncio.Task[None]] = []
+        self._struck: list[tuple[Event, Slots]] = []  # hosts of events that are going on
         self.say: Callable[[str], None] = lambda sentence: None
 
     # --- before the day
@@ -106,7 +114,7 @@ class Day:
         fleet, limits = self.scenario.fleet, self.scenario.fleet.provider
         return {
             "silence_floor_s": FLOOR_BEATS * fleet.pulse_s, "silence_ceiling_s": CEILING_BEATS * fleet.pulse_s,
-            "rates": {f"provider:{PROVIDER}": Rate(limits.boots_per_s, limits.boots_per_s)},
+            "rates": {f"provider:{PROVIDER}": Rate(limits.starts_per_s, limits.starts_per_s)},
             "archive_driver": self.archives, "drain_per_s": fleet.archive.drains_per_s,
             "dependency_probes": {
                 name_of("object_store", ""): self._probe("object_store:writes", "object_store"),
@@ -166,7 +174,10 @@ class Day:
     # --- the usual failures
 
     def _usual(self) -> None:
-        """Drawn at once for the whole day: Poisson numbers, even times, any host."""
+        """Drawn at once for the whole day: Poisson numbers, even times, any host. What is counted by tries is the provider's."""
+        tries = {rate.name: rate.value for rate in self.scenario.rates}
+        mood = self.world.mood
+        mood.launch_fails, mood.boot_fails = tries.get("launch_fails", 0.0), tries.get("boot_fails", 0.0)
         loop, seconds, count = asyncio.get_running_loop(), self.scenario.seconds, len(self.world.hosts.ids)
         first = {int(relay.slots.start) for relay in self.world.relays.all}
         for rate in self.scenario.rates:
@@ -205,28 +216,77 @@ class Day:
         self.say(f"{event.what} {event.scope} begins: {event.note}")
         if event.what is What.DOWN:
             self._set_down(event, down=True)
+        elif event.what is What.DELAY:
+            self._set_late(event, event.share)
         elif event.what is What.CUT:
             self._set_cut(event, cut=True)
-        elif event.what in (What.POWER_OFF, What.DIE):
-            self.world.switch_off(self._chosen(event).tolist(), for_good=event.what is What.DIE)
         elif event.what is What.REBOOT:
             self._orders.append(order_reboot(self.world, event))
-        elif event.what is What.FREEZE:
-            assert event.until_ms is not None
-            for slot in self._chosen(event).tolist():
-                self._woken(slot)
-                self.faults.freeze_host(self.world.hosts.touch(slot), (event.until_ms - event.at_ms) / 1000)
+        elif event.what is What.CLOCK_JUMP:
+            for controller in self.world.controllers.values():
+                controller.clock.jump(event.step_s)
+        else:
+            self._strike(event)
 
     def _end(self, event: Event) -> None:
         self.say(f"{event.what} {event.scope} ends")
         if event.what is What.DOWN:
             self._set_down(event, down=False)
+        elif event.what is What.DELAY:
+            self._set_late(event, 0.0)
         elif event.what is What.CUT:
             self._set_cut(event, cut=False)
         elif event.what is What.POWER_OFF:
             self._return(event)
 
-    def _chosen(self, event: Event) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+    def _strike(self, event: Event) -> None:
+        """Hosts die, go off or stand still: at once, or one after the other within the event's spread."""
+        slots = self._begun(event)
+        act = self._freeze if event.what is What.FREEZE else self._switch_off
+        if event.what is What.POWER_OFF:
+            self._set_dark()
+        if event.spread_s:
+            self._in_steps(slots, event.spread_s, STRIKE_STEP_S, partial(act, event))
+        else:
+            act(event, slots)
+
+    def _begun(self, event: Event) -> Slots:
+        """The hosts that it strikes: the same ones when it ends."""
+        slots = self._chosen(event)
+        self._struck.append((event, slots))
+        return slots
+
+    def _over(self, event: Event) -> Slots:
+        place = next(number for number, (struck, _) in enumerate(self._struck) if struck is event)
+        return self._struck.pop(place)[1]
+
+    def _switch_off(self, event: Event, slots: Slots) -> None:
+        self.world.switch_off(slots.tolist(), for_good=event.what is What.DIE)
+
+    def _freeze(self, event: Event, slots: Slots) -> None:
+        assert event.until_ms is not None
+        for slot in slots.tolist():
+            self._woken(slot)
+            self.faults.freeze_host(self.world.hosts.touch(slot), max((event.until_ms - self._now_ms) / 1000, 0.1))
+
+    def _set_dark(self) -> None:
+        """Where power is off now nothing can be started, whatever was the reason that it went off."""
+        off = [slots for event, slots in self._struck if event.what is What.POWER_OFF]
+        dark = np.zeros(len(self.world.hosts.ids), bool)
+        for slots in off:
+            dark[slots] = True
+        self.world.mood.dark = dark if off else None
+
+    def _in_steps(self, slots: Slots, within_s: float, step_s: float, act: Callable[[Slots], None]) -> None:
+        """Each of them at a time of its own within so many seconds; those of one step together."""
+        loop, steps = asyncio.get_running_loop(), max(int(within_s / step_s), 1)
+        parts = self.draw.integers(0, steps, len(slots))
+        order = np.argsort(parts, kind="stable")
+        bounds = np.searchsorted(parts[order], np.arange(steps + 1))
+        for step in range(steps):
+            loop.call_later((step + 1) * step_s, act, np.sort(slots[order[bounds[step] : bounds[step + 1]]]))
+
+    def _chosen(self, event: Event) -> Slots:
         """Host slots in the event's scope, its share of them, but for those that relays run on."""
         world, size = self.world, len(self.world.hosts.ids)
         inside = np.ones(size, bool)
@@ -243,6 +303,7 @@ class Day:
         part = str(event.scope)
         (self.down.parts.add if down else self.down.parts.discard)(part)
         self.world.mood.no_launch = not self.down.answers("provider:launches", "provider:boots", "provider")
+        self.world.mood.no_stop = not self.down.answers("provider:stops", "provider")
         self.world.mood.down = not self.down.answers("provider")
         writes = self.down.answers("object_store:writes", "object_store")
         if writes is self.archives.writes:
@@ -252,18 +313,17 @@ class Day:
             self.archives.stalled_since = self.world.now
             self._stall()
 
+    def _set_late(self, event: Event, share: float) -> None:
+        """The pager's delays are the observer's, who delivers the pages."""
+        if event.scope.kind == "provider":
+            self.world.mood.late, self.world.mood.late_s = share, event.delay_s
+
     def _stall(self) -> None:
         """Every service finds out at its next segment."""
-        loop, primaries = asyncio.get_running_loop(), np.flatnonzero(self.world.primary)
-        steps = max(int(NOTICED_S / self.scenario.fleet.pulse_s), 1)
-        parts = self.draw.integers(0, steps, len(primaries))
-        order = np.argsort(parts, kind="stable")
-        bounds = np.searchsorted(parts[order], np.arange(steps + 1))
-        for step in range(steps):
-            slots = np.sort(primaries[order[bounds[step] : bounds[step + 1]]])
-            loop.call_later((step + 1) * self.scenario.fleet.pulse_s, self._stall_those, slots)
+        primaries = np.flatnonzero(self.world.primary)
+        self._in_steps(primaries, NOTICED_S, self.scenario.fleet.pulse_s, self._stall_those)
 
-    def _stall_those(self, slots: np.ndarray[tuple[int], np.dtype[np.intp]]) -> None:
+    def _stall_those(self, slots: Slots) -> None:
         if not self.archives.writes:
             self.world.set_stalled(slots, stalled=True)
 
@@ -278,13 +338,13 @@ class Day:
                     act(name, ANY)
             return
         way = event.direction
-        world.cut_rows(
-            self._chosen(event), cut=cut, heard=way is scenarios.Direction.TO, reached=way is scenarios.Direction.FROM
-        )
+        slots = self._begun(event) if cut else self._over(event)
+        world.cut_rows(slots, cut=cut, heard=way is scenarios.Direction.TO, reached=way is scenarios.Direction.FROM)
 
     def _return(self, event: Event) -> None:
         """Hosts that were off come back by themselves, one after the other."""
-        off = self.world.rows_off(self._chosen(event))
+        off = self.world.rows_off(self._over(event))
+        self._set_dark()
         loop = asyncio.get_running_loop()
         for slot, at in zip(
             off.tolist(), (self.draw.random(len(off)) * max(event.return_s, 1.0)).tolist(), strict=True

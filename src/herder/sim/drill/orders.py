@@ -42,7 +42,6 @@ class _Order:
     event: Event
     slots: NDArray[np.intp] | None = None
     before: NDArray[np.uint32] | None = None
-    wanted: int = 0
     left: int | None = None
     done_ms: int | None = None
 
@@ -90,14 +89,12 @@ class Reboots:
             inside = world.hosts.zone[:size] == world.zone_codes.get(scope.name, 0xFFFF)
         order.slots = np.flatnonzero(inside)
         order.before = world.hosts.incarnation[order.slots].copy()
-        order.wanted = round(len(order.slots) * order.event.share)
 
     def _missing(self, order: _Order, world: FleetWorld) -> int:
         assert order.slots is not None
         old = world.hosts.incarnation[order.slots] == order.before
         old &= world.hosts.power[order.slots] != hosts.GONE
-        rest = len(order.slots) - order.wanted
-        return max(0, int(np.count_nonzero(old)) - rest)
+        return int(np.count_nonzero(old))
 
     def _close(self, order: _Order, world: FleetWorld) -> None:
         order.left = self._missing(order, world)

@@ -40,7 +40,7 @@ LONGEST_S = 7 * 86_400.0
 _CLOCK = re.compile(r"^(\d{1,2}):(\d{2})(?::(\d{2}))?$")
 _AFTER = re.compile(r"^\+(?:(\d+):)?(\d{1,3}):(\d{2})$")
 _TIMES = 'write "17:37" (the day of the start), "+1:05:00" or "+05:30" (after the start), or 2017-02-28T17:37:00Z'
-_OPTIONAL = ("until", "spread_s", "return_s", "delay_s", "step_s", "direction", "image")
+_OPTIONAL = ("until", "share", "spread_s", "return_s", "delay_s", "step_s", "direction", "image")
 
 
 def names() -> list[str]:
@@ -144,7 +144,7 @@ def provider_limits(section: Section) -> ProviderLimits:
         launches_per_s=section.number("launches_per_s", usual.launches_per_s, least=0.001),
         launches_at_once=section.whole("launches_at_once", usual.launches_at_once, least=1),
         launch_s=section.number("launch_s", usual.launch_s), boots_per_s=section.number("boots_per_s", usual.boots_per_s, least=0.001),
-        boot_s=section.number("boot_s", usual.boot_s), stops_per_s=section.number("stops_per_s", usual.stops_per_s, least=0.001),
+        boot_s=section.number("boot_s", usual.boot_s),
     )  # fmt: skip
     section.end()
     return made

@@ -18,6 +18,7 @@ from herder.sim.drill.result import DrillResult
 from herder.sim.drill.scenario import Event, What
 from herder.sim.drill.types import Drill, OnProgress
 from herder.sim.fleet import FleetWorld
+from herder.sim.pace import Pace
 from herder.sim.store import PacedStore
 
 IN_MEMORY = "memory"
@@ -96,7 +97,11 @@ async def _live(drill: Drill, opened: _Opened, on_progress: OnProgress) -> Drill
     scenario = drill.scenario
     pulse_s = max(scenario.fleet.pulse_s, drill.services / SERVICES_A_BEAT)
     scenario = replace(scenario, fleet=replace(scenario.fleet, pulse_s=pulse_s))
-    world = FleetWorld(drill.seed, store=await opened.store(), start_ms=scenario.start_ms, pulse_interval_s=pulse_s)
+    limits = scenario.fleet.provider
+    world = FleetWorld(
+        drill.seed, store=await opened.store(), start_ms=scenario.start_ms, pulse_interval_s=pulse_s,
+        pace=Pace(launch=limits.launch_s, boot=limits.boot_s),
+    )  # fmt: skip
     day = Day(scenario, drill.seed, world)
     controller = await world.controller("controller-a", **day.tuned())
     assert controller.plane is not None

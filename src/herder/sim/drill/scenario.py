@@ -17,6 +17,7 @@ class What(StrEnum):
     DOWN = "down"
     DELAY = "delay"
     DIE = "die"
+    HALT = "halt"
     POWER_OFF = "power_off"
     FREEZE = "freeze"
     CUT = "cut"
@@ -34,7 +35,7 @@ class Direction(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """scopes: kinds of scope it may strike. needs, may: the keys besides at, what, scope, share and note."""
+    """scopes: kinds of scope it may strike. needs, may: the keys besides at, what, scope and note."""
 
     scopes: tuple[str, ...]
     needs: tuple[str, ...]
@@ -57,14 +58,17 @@ PARTS: dict[str, tuple[str, ...]] = {
 
 RULES: dict[What, Rule] = {
     What.DOWN: Rule(DEPENDENCIES, ("until",), (), "it does not answer; what needs it is parked"),
-    What.DELAY: Rule((*DEPENDENCIES, *HOSTS), ("delay_s", "until"), (), "a share of what is sent there comes late"),
-    What.DIE: Rule(HOSTS, (), ("spread_s",), "hosts are gone for good and their disks with them"),
-    What.POWER_OFF: Rule(HOSTS, ("until",), ("spread_s", "return_s"),
-                         "hosts stop and keep their disks; at `until` they come back by themselves, within return_s"),
-    What.FREEZE: Rule(HOSTS, ("until",), ("spread_s",), "hosts stand still and then go on as if nothing had been"),
-    What.CUT: Rule((*HOSTS, "controller"), ("until",), ("direction",),
+    What.DELAY: Rule(("provider", "pager"), ("delay_s", "until"), ("share",), "a share of what is sent there comes late"),
+    What.DIE: Rule(HOSTS, (), ("share", "spread_s"), "hosts are gone for good and their disks with them"),
+    What.HALT: Rule(HOSTS, (), ("share", "spread_s"),
+                    "hosts stop and keep their disks; they can be started at once, and nobody but herder does"),
+    What.POWER_OFF: Rule(HOSTS, ("until",), ("share", "spread_s", "return_s"),
+                         "hosts stop and keep their disks, and nobody can start them; at `until` they come back, within return_s"),
+    What.FREEZE: Rule(HOSTS, ("until",), ("share", "spread_s"),
+                      "hosts stand still and then go on as if nothing had been"),
+    What.CUT: Rule((*HOSTS, "controller"), ("until",), ("share", "direction"),
                    "the network between them and the controller is closed; they serve, and see each other"),
-    What.CLOCK_JUMP: Rule((*HOSTS, "controller"), ("step_s",), (), "their clocks are step_s ahead from then on"),
+    What.CLOCK_JUMP: Rule(("controller",), ("step_s",), (), "its wall clock is step_s ahead from then on"),
     What.REBOOT: Rule(HOSTS, ("until",), ("image",),
                       "an operator's order, not a fault: every host onto `image` by `until`, in waves"),
 }  # fmt: skip
@@ -121,14 +125,21 @@ class ZoneShare:
 
 @dataclass(frozen=True, slots=True)
 class ProviderLimits:
-    """What the provider lets one account do. *_s: how long one takes; launches_at_once: open at any time."""
+    """What the provider lets one account do. launches_at_once: servers that recovery starts at a time.
+
+    launch_s, boot_s: how long one takes, and up to half as long again. A launch is new hardware with an empty disk.
+    """
 
     launches_per_s: float = 200.0
     launches_at_once: int = 4_000
     launch_s: float = 15.0
     boots_per_s: float = 400.0
     boot_s: float = 20.0
-    stops_per_s: float = 400.0
+
+    @property
+    def starts_per_s(self) -> float:
+        """What herder is held to. It starts a server and does not know which of both that is for its provider: one bucket."""
+        return min(self.launches_per_s, self.boots_per_s)
 
 
 @dataclass(frozen=True, slots=True)

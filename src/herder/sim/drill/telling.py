@@ -72,12 +72,13 @@ def _began(event: Event) -> str:
         What.DOWN: f"{where} began to fail" if event.scope.name else f"{where} stopped answering",
         What.DELAY: f"{part}what goes to {where} came {lasted(event.delay_s)} late from then on",
         What.DIE: f"{part}{where} died{within}, disks and all",
+        What.HALT: f"{part}{where} stopped{within}; the disks are whole",
         What.POWER_OFF: f"{part}{where} lost power{within}",
         What.FREEZE: f"{part}{where} stood still{within}",
         What.CUT: f"the network between the controller and {part}{where} was cut"
         if event.direction == "both" else f"one way between the controller and {part}{where} was cut ({event.direction})",
-        What.CLOCK_JUMP: f"the clock of {part}{where} jumped by {lasted(abs(event.step_s))}",
-        What.REBOOT: f"the order came to bring {part}{where} onto {event.image or 'a new image'} by {clock(event.until_ms)}",
+        What.CLOCK_JUMP: f"the clock of {where} jumped by {lasted(abs(event.step_s))}",
+        What.REBOOT: f"the order came to bring {where} onto {event.image or 'a new image'} by {clock(event.until_ms)}",
     }[event.what]  # fmt: skip
 
 

@@ -242,7 +242,7 @@ def recovered(world: World) -> tuple[int, int]:
 
 
 SETTINGS = {
-    "archive:drain": "fleet.archive.drains_per_s", "provider": "fleet.provider.boots_per_s",
+    "archive:drain": "fleet.archive.drains_per_s", "provider": "the smaller of fleet.provider.launches_per_s and boots_per_s",
     "archives drained": "fleet.archive.drains_per_s", "recovery window": "recovery_at_once",
 }  # fmt: skip
 """Limit (or what its name begins with before the colon) -> where it is set."""

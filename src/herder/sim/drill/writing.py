@@ -40,7 +40,7 @@ def _event(event: Event) -> list[tuple[str, Any]]:
     pairs += [("what", event.what), ("scope", str(event.scope))]
     for each in fields(event):
         value = getattr(event, each.name)
-        told = each.name in {"share", "note"} or each.name in (*rule.needs, *rule.may)
+        told = each.name == "note" or each.name in (*rule.needs, *rule.may)
         if told and (value != each.default or each.name in rule.needs):
             pairs.append((each.name, value))
     return pairs

@@ -1,5 +1,6 @@
 """Scenario files: those that come along are whole, a user's wrong one is told where and what to do."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -118,6 +119,28 @@ def test_what_is_no_toml_is_told_with_its_line():
 def test_a_key_that_means_nothing_there_is_refused():
     error = refused(changed('scope = "object_store:reads"', 'scope = "object_store:reads"\ndelay_s = 3'))
     assert "means nothing" in error.message
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "key"),
+    [
+        ("kernel-cve-reboot", 'image = "kernel-mended"', 'image = "kernel-mended"\nshare = 0.5', "share"),
+        ("s3-2017", 'scope = "object_store:reads"', 'scope = "object_store:reads"\nshare = 0.5', "share"),
+        ("zone-loss", 'what = "die"', 'what = "clock_jump"\nstep_s = 3', "scope"),
+        ("s3-2017", 'what = "delay"\nscope = "pager"', 'what = "delay"\nscope = "zone:a"', "scope"),
+        ("s3-2017", "boot_s = 20", "boot_s = 20\nstops_per_s = 3", "stops_per_s"),
+    ],
+)
+def test_what_is_not_played_is_no_part_of_the_format(name, old, new, key):
+    text = reading.text_of(name)
+    assert old in text
+    assert key in refused(text.replace(old, new)).message
+
+
+def test_launches_and_boots_are_one_rate_to_herder_the_smaller_one():
+    limits = reading.read("s3-2017").fleet.provider
+    assert limits.starts_per_s == limits.launches_per_s == 200
+    assert replace(limits, boots_per_s=3.0).starts_per_s == 3
 
 
 def test_a_time_may_be_counted_from_the_start():
