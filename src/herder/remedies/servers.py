@@ -46,7 +46,9 @@ class Destroyed(StrEnum):
 
 
 async def launch_server(hands: Hands, server: Machine) -> Outcome:
-    """Make it and wait for its agent's first pulse in this incarnation."""
+    """Make it and wait for its agent's first pulse in this incarnation. Its provider's name is a scope of what falls
+    together, and names the bucket that its starts draw from.
+    """
     token = await hands.mint_join(server.name, server.data["incarnation"])
     handle = await hands.provider.create(hands.launch(server, token), server.data["address"])
     return await _await_pulse(hands, server, handle)
@@ -97,7 +99,8 @@ async def _await_pulse(hands: Hands, server: Machine, handle: ServerHandle) -> O
 
     if not await hands.until(lambda: _is_heard(hands, server, incarnation), FIRST_PULSE_S):
         return Outcome(Up.FAILED, why=f"no pulse within {FIRST_PULSE_S:.0f} s of its start")
-    facts = {"namespace": handle.namespace, "directory": handle.directory}
+    ground = await hands.provider.ground()
+    facts = {"namespace": handle.namespace, "directory": handle.directory, "provider": ground.name}
     return Outcome(Up.UP, facts, why="its agent sends its pulse")
 
 

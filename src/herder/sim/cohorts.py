@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from herder.engine.bulk import Cohort
 from herder.engine.shapes import Shape
 from herder.model.plans import PLANS
+from herder.sim.provider import NAME
 
 PORT = 5432
 
@@ -77,7 +78,7 @@ def block(kind: Kind, store: int) -> tuple[Shape, ...]:
         )  # fmt: skip
     found.extend(
         Shape("server", own | {"incarnation": 1, "zone": kind.zones[slot % len(kind.zones)], "directory": "/srv",
-                               "namespace": ""},
+                               "namespace": "", "provider": NAME},
               {"service": -1 - members - slot, "member": -members}, {"address": "s{id}.fleet"})
         for slot in slots
     )  # fmt: skip

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 PROVIDER = "provider"
+NAME = "simulated"
+"""What it calls itself: the scope of its servers and of its dependency."""
+
 CALL_TIMEOUT_S = 5.0
 
 
@@ -63,7 +66,7 @@ class SimProvider:
     async def ground(self) -> Ground:
         """See the port."""
         return Ground(
-            name="simulated", namespaces=True, can_fence=self._world.mood.can_fence, subnet="10.77.3.0/24",
+            name=NAME, namespaces=True, can_fence=self._world.mood.can_fence, subnet="10.77.3.0/24",
             images=True,
             controller_address="10.77.3.1",
         )  # fmt: skip

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from herder.governor.scopes import scopes_of
 from herder.sim.clock import SimRandom, pass_time, run
 from herder.sim.controller import trace_hash
 from herder.sim.faults import Faults
@@ -151,6 +152,13 @@ def test_a_disk_that_dies_under_a_standard_primary_is_a_failover_and_nobodys_pag
         return ends, list(fleet.committed.of_kind("page")), fleet.lost("silver") < 100_000
 
     assert story(play) == (["abandoned"], [], True)
+
+
+def test_a_server_says_whose_it_is_from_its_first_start():
+    async def play(fleet):
+        return {(server.data["provider"], scopes_of(server)[2]) for server in fleet.committed.of_kind("server")}
+
+    assert story(play) == {("simulated", "provider:simulated")}
 
 
 def test_a_short_freeze_moves_nothing():

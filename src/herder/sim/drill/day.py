@@ -24,8 +24,8 @@ from herder.sim.drill.scenario import Event, Scenario, What
 from herder.sim.faults import Faults
 from herder.sim.fleet import FleetWorld
 from herder.sim.network import ANY
+from herder.sim.provider import NAME as PROVIDER_NAME
 
-PROVIDER = "simulated"
 NOTICED_S = 300.0
 """Archiving fails at a service's next segment, and an idle one sends one every five minutes (archive_timeout)."""
 
@@ -114,11 +114,11 @@ class Day:
         fleet, limits = self.scenario.fleet, self.scenario.fleet.provider
         return {
             "silence_floor_s": FLOOR_BEATS * fleet.pulse_s, "silence_ceiling_s": CEILING_BEATS * fleet.pulse_s,
-            "rates": {f"provider:{PROVIDER}": Rate(limits.starts_per_s, limits.starts_per_s)},
+            "rates": {f"provider:{PROVIDER_NAME}": Rate(limits.starts_per_s, limits.starts_per_s)},
             "archive_driver": self.archives, "drain_per_s": fleet.archive.drains_per_s,
             "dependency_probes": {
                 name_of("object_store", ""): self._probe("object_store:writes", "object_store"),
-                name_of("provider", PROVIDER): self._probe("provider:launches", "provider:boots", "provider"),
+                name_of("provider", PROVIDER_NAME): self._probe("provider:launches", "provider:boots", "provider"),
             },
             "recovery_at_once": limits.launches_at_once,
         }  # fmt: skip
@@ -132,7 +132,7 @@ class Day:
 
     async def make(self, plane: ControlPlane) -> None:
         """The fleet as cohorts, through the production loop."""
-        for what, scope in (("object_store", ""), ("provider", PROVIDER), ("pager", "")):
+        for what, scope in (("object_store", ""), ("provider", PROVIDER_NAME), ("pager", "")):
             await plane.loop.propose(partial(_declared, what=what, scope=scope))
         found = plane.shard.world.named("dependency", name_of("object_store", ""))
         self.store = found.id if found is not None else 0

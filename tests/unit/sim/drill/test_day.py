@@ -27,10 +27,13 @@ def at_ms(seconds):
 class Played:
     """A day under one controller, as `herder drill` runs it."""
 
-    def __init__(self, *events, rates=(), seed=5, **pace):
+    def __init__(self, *events, rates=(), seed=5, boots_per_s=400.0, **pace):
         self.scenario = replace(
             SCENARIO, events=events, rates=tuple(Rate(name, value, "here") for name, value in rates)
         )
+        fleet = self.scenario.fleet
+        limits = replace(fleet.provider, boots_per_s=boots_per_s)
+        self.scenario = replace(self.scenario, fleet=replace(fleet, provider=limits))
         self.seed, self.pace = seed, Pace(**pace)
 
     async def open(self):
@@ -178,6 +181,20 @@ def test_a_boot_takes_as_long_as_the_provider_says():
     quick, slow = run(lambda: main(3.0)), run(lambda: main(20.0))
     assert 3 <= quick < 10
     assert 20 <= slow < 36
+
+
+def test_starts_come_no_faster_than_the_provider_allows():
+    async def play(day):
+        await day.until_s(20)
+        calls = [day.world.provider_calls.get("boot", 0)]
+        for second in (30, 40):
+            await day.until_s(second)
+            calls.append(day.world.provider_calls["boot"])
+        return calls
+
+    first, *rest = played(play, Event(at_ms(10), What.HALT, Scope("fleet")), boots_per_s=0.5)
+    assert first <= 5
+    assert [after - before for before, after in zip([first, *rest], rest, strict=False)] == [5, 5]
 
 
 def test_a_start_that_never_comes_up_is_tried_again_as_a_new_life():
