@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from herder.engine.marks import Marks
+from herder.engine.marks import Marks, distinct
 from herder.engine.projection import history_of, unit_block
 from herder.engine.record import Record, open_record
 from herder.engine.world import World
@@ -257,7 +257,8 @@ class Follower:
     async def _write(self, part: NDArray[np.uint32], target: tuple[int, int] | None) -> None:
         """One transaction: these machines, the urgent ones, some history; with a target, the watermark when it is reached."""
         async with self._turn:
-            ids = np.union1d(part, np.fromiter(self._urgent, np.uint32, len(self._urgent))).astype(np.uint32)
+            urgent = np.fromiter(self._urgent, np.uint32, len(self._urgent))
+            ids = distinct(np.concatenate([part, urgent])) if len(urgent) else part
             self._urgent.clear()
             history, told = self._take_history()
             whole = target is not None and not (self._history and self._history[0][0] <= target[0])

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from herder.engine.marks import distinct
 from herder.engine.record import KEEP, Move, Record, Span
 from herder.engine.world import Machine, World
 from herder.machines.registry import BY_CODE
@@ -78,7 +79,7 @@ def unit_block(world: World, ids: NDArray[np.uint32]) -> UnitBlock:
         services=services.astype("<u4").tobytes(),
         words=tuple(words),
         names=_names(world, ids),
-        service_names=_names(world, np.unique(services)),
+        service_names=_names(world, distinct(services)),
         data=_documents(world, ids),
     )
 
@@ -88,7 +89,7 @@ def _names(world: World, ids: NDArray[np.uint32]) -> dict[int, str]:
     ids = ids[(ids > 0) & (ids < world.size)]
     shapes = [
         code
-        for code in np.unique(world.columns.shape[ids]).tolist()
+        for code in np.flatnonzero(np.bincount(world.columns.shape[ids])).tolist()
         if code and "name" in world.shapes[code].facts_of(0)
     ]
     may = (world.columns.own[ids] == 1) | np.isin(world.columns.shape[ids], shapes)

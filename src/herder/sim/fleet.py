@@ -39,12 +39,15 @@ class FleetHosts(Hosts):
 
     def slot_of(self, name: str) -> int | None:
         """See Hosts."""
+        found = self._slots.get(name)
         number = name.removeprefix(PREFIX)
-        if not number.isdigit():
-            return super().slot_of(name)
+        if found is not None or not number.isdigit():
+            return found
         slot = int(np.searchsorted(self.ids, np.uint32(int(number))))
-        known = slot < len(self.ids) and int(self.ids[slot]) == int(number)
-        return slot if known else super().slot_of(name)
+        if slot < len(self.ids) and int(self.ids[slot]) == int(number):
+            self.name(slot, name)
+            return slot
+        return None
 
     def find(self, name: str) -> Host | None:
         """See Hosts."""
