@@ -28,6 +28,7 @@ from herder.cli import (
     say,
     servers,
     services,
+    sim,
     status,
     storm,
     up,
@@ -82,6 +83,7 @@ for _name, _command, _heading, _short in (
     ("demo", demo.demo, _LAB, "Break real databases and watch them heal"),
     ("chaos", chaos.chaos, _LAB, "Break real databases at random, account for every write"),
     ("drill", drill.drill, _LAB, "Run a region's bad day over a simulated fleet"),
+    ("sim", sim.sim, _LAB, "Hurt small simulated fleets, judge them from outside"),
     ("rebuild-projection", projection.rebuild_projection, _PLANE, "Derive the rows of SQL from the log again"),
     ("verify", verify.verify, _LAB, "Prove the safety rules over the tables"),
 ):

@@ -31,6 +31,9 @@ from herder.pulse.storm import FLEET, Limits, Ourselves, Verdict, Word, base_rat
 log = logging.getLogger("herder.storm")
 
 TICK_S = 0.5
+ENDED = {"incident": ("over", "aborted"), "freeze": ("released",)}
+"""States in which what a page told of is over."""
+
 SLOWLY_TICKS = 60
 """Ticks between looks at the budgets of the hour, and at recoveries, which `fleet.recovery` ends itself: half a minute."""
 
@@ -219,17 +222,10 @@ class Storm:
 
     def _resolve_pages(self, world: World) -> None:
         """A page of an incident or a freeze is over when that is."""
-        for kind, ended in (("incident", ("over", "aborted")), ("freeze", ("released",))):
-            for ident in world.ids_in(kind, *ended)[-20:].tolist():
-                for page in world.open_pages(ident):
-                    self._submit(
-                        Input(
-                            page.id,
-                            "resolve",
-                            why=f"{world.get(ident).name} is {world.get(ident).state}",
-                            actor="storm",
-                        )
-                    )
+        for ident in world.ids_in("page", "open").tolist():
+            about = world.find(int(world.get(ident).data["subject"]))
+            if about is not None and about.state in ENDED.get(about.kind, ()):
+                self._submit(Input(ident, "resolve", why=f"{about.name} is {about.state}", actor="storm"))
 
     def _check_budgets(self, world: World, now_ms: int) -> None:
         frozen = {str(world.get(int(ident)).data["scope"]) for ident in world.ids_in("freeze", "frozen")}

@@ -30,8 +30,13 @@ LONGEST_TICK_S = 1.0
 """How often silence is looked for: every thirtieth of the shortest patience, within bounds. A scan of a small fleet costs
 microseconds, of a million half a millisecond."""
 
+CALM_TICKS = 5
+"""While nobody's deadline is near, the pause is that many ticks: a fleet that is well is looked at four times a second."""
+
 US_S = 0.4
-"""A tick that comes this late means that *we* were stopped; that silence is not theirs."""
+"""A tick that comes this late means that *we* were stopped; that silence is not theirs. A longer pause has as much less to
+be late in: who is stopped unseen is stopped for as short a time whichever it was.
+"""
 
 ECHO_S = 0.5
 ECHO_EVERY_S = 0.25
@@ -205,17 +210,25 @@ class Watch:
         try:
             before = self._clock.monotonic()
             while True:
-                await self._clock.sleep(self._tick_s)
+                pause_s = self._pause_s(before)
+                await self._clock.sleep(pause_s)
                 now = self._clock.monotonic()
-                late = now - before - self._tick_s
+                late = now - before - pause_s
                 before = now
-                if late > US_S:
+                if late > US_S - (pause_s - self._tick_s):
                     log.warning("this controller did not run for %.1f s: that silence is ours", late)
                     self._board.hold(late)
                 if self._deaf_since is None:
                     self._scan(now)
         finally:
             echo.cancel()
+
+    def _pause_s(self, now: float) -> float:
+        """A tick where a deadline could pass before the second next one, else several."""
+        calm_s = self._tick_s + min((CALM_TICKS - 1) * self._tick_s, US_S / 2)
+        if self._deaf_since is not None or self._board.nearest(now + calm_s) <= now + calm_s:
+            return self._tick_s
+        return calm_s
 
     def _scan(self, now: float) -> None:
         self._expect_new(now)

@@ -326,6 +326,13 @@ class Board:
         s.deadline[slots[waits]] = exact[waits]
         return slots[~waits]
 
+    def nearest(self, horizon: float) -> float:
+        """Nobody's deadline lies before this. Exact where what is known of it does not reach the horizon."""
+        if self._none_before <= horizon:
+            s = self.of_servers
+            self._none_before = float(s.deadline[: s.count].min(initial=math.inf))
+        return self._none_before
+
     def _expects_by(self, deadline: float) -> None:
         """A deadline was set: the next scan may not be later."""
         self._none_before = min(self._none_before, deadline)

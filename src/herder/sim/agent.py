@@ -62,6 +62,7 @@ class SimAgent:
         self.host = host
         self.interval_s = interval_s
         self.life = world.chance.token(8)
+        self._loop = asyncio.get_running_loop()
         self.dead = False
         self._seq = 0
         self._lanes: dict[str, Lane] = {}
@@ -116,7 +117,7 @@ class SimAgent:
     def _beat_as_planned(self) -> None:
         if self.dead:
             return
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         late_s = loop.time() - self._due
         self.beat(int(late_s * 1000) if late_s > PAUSE_FLOOR_S else 0)
         wait_s = self.host.clock.true_span(self.interval_s)
@@ -139,7 +140,7 @@ class SimAgent:
         self._seq += 1
         frame = Pulse(
             version=FRAME_VERSION, server=self.host.name, incarnation=self.host.incarnation, agent_pid=self._seq % 7 + 2,
-            life=self.life, seq=self._seq, sent_ms=int(self.host.now * 1000), paused_ms=paused_ms, rss_kb=20_000,
+            life=self.life, seq=self._seq, sent_ms=int(self.host.clock.read(self._loop.time()) * 1000), paused_ms=paused_ms, rss_kb=20_000,
             disk_free=0 if self.host.disk.full else DISK_FREE, members=tuple(self._members()),
         )  # fmt: skip
         self.world.publish(self.host, frame)

@@ -11,7 +11,7 @@ import base64
 import random
 import selectors
 from collections.abc import Awaitable, Callable
-from contextvars import Context
+from contextvars import Context, copy_context
 from heapq import heappop, heappush
 from typing import Any, TypeVar, TypeVarTuple
 
@@ -26,6 +26,25 @@ RESOLUTION_S = 1e-9
 
 class Deadlock(RuntimeError):
     """Nothing is scheduled, nothing is ready, and what was asked for has not ended: it waits for something impossible."""
+
+
+class _Timer(asyncio.TimerHandle):
+    """A timer without what a loop of sockets keeps count of."""
+
+    def __init__(self, when: float, callback: Any, args: Any, loop: Any, context: Context | None) -> None:
+        self._context = context if context is not None else copy_context()
+        self._loop = loop
+        self._callback = callback
+        self._args = args
+        self._cancelled = False
+        self._repr = self._source_traceback = None
+        self._when = when
+        self._scheduled = True
+
+    def cancel(self) -> None:
+        """It does not go off; its place in the heap is passed over."""
+        self._cancelled = True
+        self._callback, self._args = None, ()
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
@@ -51,7 +70,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self, when: float, callback: Callable[[*_Ts], object], *args: *_Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
         """See the base. Timers of the same moment go off in the order of their making."""
-        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        timer = _Timer(when, callback, args, self, context)
         self._asked += 1
         heappush(self._due, (when, self._asked, timer))
         return timer
@@ -60,7 +79,18 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self, delay: float, callback: Callable[[*_Ts], object], *args: *_Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
         """See the base."""
-        return self.call_at(self.now_s + delay, callback, *args, context=context)
+        timer = _Timer(self.now_s + delay, callback, args, self, context)
+        self._asked += 1
+        heappush(self._due, (timer._when, self._asked, timer))  # noqa: SLF001  its own
+        return timer
+
+    def call_soon(
+        self, callback: Callable[[*_Ts], object], *args: *_Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        """See the base."""
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)  # type: ignore[attr-defined]
+        return handle
 
     def _run_once(self) -> None:
         """One turn: everything that is ready, after a jump to the next timer when nothing is."""
@@ -75,7 +105,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         end = self.now_s + RESOLUTION_S
         while due and due[0][0] <= end:
             timer = heappop(due)[2]
-            if not timer.cancelled():
+            if not timer._cancelled:  # noqa: SLF001  as the base does
                 ready.append(timer)
         for _ in range(len(ready)):
             handle = ready.popleft()
@@ -120,6 +150,7 @@ class SimClock:
         self._start_ms = start_ms
         self._gate = gate
         self._offset_ms = 0
+        self._loop: asyncio.AbstractEventLoop | None = None  # asked for once: each asking is a system call
 
     def now_ms(self) -> int:
         """See the port."""
@@ -127,17 +158,40 @@ class SimClock:
 
     def monotonic(self) -> float:
         """See the port."""
-        return asyncio.get_running_loop().time()
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
+        return loop.time()
 
     async def sleep(self, seconds: float) -> None:
         """See the port."""
-        await asyncio.sleep(max(seconds, 0.0))
+        if seconds <= 0:
+            await asyncio.sleep(0)
+        else:
+            await self._pass(seconds)
         if self._gate is not None:
             await self._gate()
+
+    async def _pass(self, seconds: float) -> None:
+        """As asyncio.sleep does, without asking which loop it is."""
+        now = self.monotonic()
+        loop = self._loop
+        assert loop is not None
+        woken: asyncio.Future[None] = loop.create_future()
+        timer = loop.call_at(now + seconds, _wake, woken)
+        try:
+            await woken
+        finally:
+            timer.cancel()
 
     def jump(self, seconds: float) -> None:
         """The wall clock is set: forward or backward."""
         self._offset_ms += round(seconds * 1000)
+
+
+def _wake(sleeper: asyncio.Future[None]) -> None:
+    if not sleeper.done():
+        sleeper.set_result(None)
 
 
 class HostClock:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from herder.sim.world import World
 
 RETRY_S = 1.0
+WAITING_S = 3.0
+"""Between tries to take a shard that another controller has."""
 
 
 class Controller:
@@ -53,7 +55,7 @@ class Controller:
             except HerderError as error:
                 # one that only waits for another's lease has touched nothing yet: the same one asks again
                 waiting = plane if isinstance(error, Conflict) else None
-                await self.clock.sleep(RETRY_S)
+                await self.clock.sleep(RETRY_S if waiting is None else WAITING_S)
                 continue
             waiting, self.plane = None, plane
             self.ready.set()

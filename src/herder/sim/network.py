@@ -40,6 +40,7 @@ class Network:
         self._draw = chance.draw
         self.weather = weather
         self._cuts: dict[tuple[str, str], int] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.sent = 0
         self.lost = 0
         self.before: list[Callable[[], None]] = []  # what must be reckoned up under the conditions of until now
@@ -111,6 +112,7 @@ class Network:
 
     def send(self, route: tuple[str, ...], deliver: Callable[..., Any], *args: Any) -> None:
         """Deliver each copy when it arrives. What is under way when a hop is cut still arrives: it has passed."""
-        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
         for delay_s in self.fate(*route):
-            loop.call_later(delay_s, deliver, *args)
+            self._loop.call_later(delay_s, deliver, *args)

@@ -41,6 +41,7 @@ class World:
         self, seed: int, *, store: Any = None, start_ms: int = START_MS, pulse_interval_s: float = 1.0,
         pace: Pace | None = None, weather: Weather | None = None,
     ) -> None:  # fmt: skip
+        self._loop = asyncio.get_running_loop()
         self.seed = seed
         self.start_ms = start_ms
         self.pulse_interval_s = pulse_interval_s
@@ -74,7 +75,7 @@ class World:
     @property
     def now(self) -> float:
         """Virtual seconds."""
-        return asyncio.get_running_loop().time()
+        return self._loop.time()
 
     def note(self, what: str) -> None:
         """A line for whoever reads what happened."""

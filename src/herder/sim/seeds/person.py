@@ -12,7 +12,8 @@ from herder.model.errors import HerderError
 from herder.sim.clock import SimRandom
 from herder.sim.faults import Faults
 from herder.sim.host import Host
-from herder.sim.seeds.plan import FAULTS, Item, Made, Plan
+from herder.sim.network import Weather
+from herder.sim.seeds.plan import ORDERS, Item, Made, Plan
 from herder.sim.world import World
 
 JUMP_MAX_S = 120.0
@@ -39,6 +40,24 @@ class Player(Faults):
         """See Faults; how far clocks were set in all is kept, since an hour's budget goes by them."""
         super().clock_jump(seconds)
         self.jumped_s += JUMP_MAX_S
+
+    def lossy_weather(self) -> None:
+        """Up to a fifth of all messages is lost, some are late, doubled or overtaken."""
+        draw = self._draw.random
+        self.world.network.weather = Weather(
+            0.001 + 0.02 * draw(), 0.05 * draw(), 0.2 * draw(), 0.05 * draw(), 0.05 * draw()
+        )
+        seconds = self.lasts(20, 900)
+        self._say("lossy_weather", f"{self.world.network.weather} for {seconds:.1f} s")
+        self._later(seconds, self.fair_weather)
+
+    def short_freeze(self) -> None:
+        """A host stands still for less than anybody wonders about."""
+        self.freeze_host(None, self.lasts(0.02, 1.2))
+
+    def short_pause(self) -> None:
+        """The controller does."""
+        self.freeze_controller(self.lasts(0.02, 1.2))
 
     def pick(self) -> Host:
         """Of the service that is aimed at, its primary's host half of the time; of nobody's when it has none."""
@@ -156,4 +175,4 @@ async def play(items: Sequence[Item], player: Player, person: Person) -> None:
         wait_s = began + item.at_s - player.world.now
         if wait_s > 0:
             await asyncio.sleep(wait_s)
-        (player if item.kind in FAULTS else person).do(item)
+        (person if item.kind in ORDERS else player).do(item)

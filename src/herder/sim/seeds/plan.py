@@ -28,8 +28,13 @@ AROUND = (
 FAULTS = PER_HOST + AROUND
 """Methods of `sim.faults.Faults`."""
 
+JITTERS = ("lossy_weather", "short_freeze", "short_pause")
+"""What must move nobody: methods of `sim.seeds.person.Player`."""
+
 ORDERS = ("create", "switchover", "restart", "destroy", "exercise", "rollout", "allow_failover")
 """Methods of `sim.seeds.person.Person`: what the fleet's owner asks for meanwhile."""
+
+KINDS = FAULTS + JITTERS + ORDERS
 
 HOURS = (0.75, 1.5)
 FAULTS_AN_HOUR = (50, 110)
@@ -74,14 +79,18 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A seed, drawn. can_fence: may the provider fence; on_isolation: as the setting. tuned: fields of assembly.Parts."""
+    """A seed, drawn. can_fence: may the provider fence; pulse_s: between two frames of an agent. tuned: fields of assembly.Parts; calm:
+    nobody may fail over.
+    """
 
     seed: int
     hours: float
     services: tuple[Made, ...]
     can_fence: bool
+    pulse_s: float = 1.0
     tuned: dict[str, Any] = field(default_factory=dict)
     items: tuple[Item, ...] = ()
+    calm: bool = False
 
     @property
     def servers(self) -> int:
@@ -105,7 +114,8 @@ def draw_plan(seed: int, *, hours: float | None = None, services: int | None = N
         "on_isolation": chance.choice(("serve", "stop")), "failovers_per_hour": chance.choice((1, 1, 2, 4)),
         "lease_s": chance.choice((3.0, 5.0, 8.0)),
     }  # fmt: skip
-    return Plan(seed, hours, made, can_fence, tuned, draw_items(seed, hours, len(made)))
+    pulse_s = chance.choice((1.0, 1.0, 2.0))
+    return Plan(seed, hours, made, can_fence, pulse_s, tuned, draw_items(seed, hours, len(made)))
 
 
 def _how_many(chance: random.Random) -> int:
@@ -165,6 +175,6 @@ def from_json(data: bytes) -> tuple[Item, ...]:
             f"this is no list of faults: {error}", "herder sim prints one for each failing seed"
         ) from None
     for item in items:
-        if item.kind not in FAULTS + ORDERS:
-            raise InvalidInput(f"there is no fault '{item.kind}'", f"choose among: {', '.join(FAULTS + ORDERS)}")
+        if item.kind not in KINDS:
+            raise InvalidInput(f"there is no fault '{item.kind}'", f"choose among: {', '.join(KINDS)}")
     return tuple(sorted(items, key=lambda item: (item.at_s, item.number)))

@@ -38,11 +38,12 @@ SETTLED_S = 60.0
 
 @dataclass(slots=True)
 class Result:
-    """What came of a seed. found: rules that did not hold; paged: what is not well and why, told to a person; trace: a hash
+    """What came of a seed. found: rules that did not hold; paged: what is not well and why, told to a person; core_s: seconds of processor time; trace: a hash
     over the log, what was done to the world and what agents did. story: (virtual seconds, words), when it was asked for.
     """
 
     seed: int
+    calm: bool = False
     found: list[Finding] = field(default_factory=list)
     trace: str = ""
     services: int = 0
@@ -50,7 +51,7 @@ class Result:
     records: int = 0
     moves: int = 0
     virtual_s: float = 0.0
-    wall_s: float = 0.0
+    core_s: float = 0.0
     faults: Counter[str] = field(default_factory=Counter)
     orders: Counter[str] = field(default_factory=Counter)
     completions: Counter[str] = field(default_factory=Counter)
@@ -69,14 +70,14 @@ class Result:
 
     @property
     def idle(self) -> bool:
-        """Nothing happened that a proof could rest on."""
-        return not sum(self.faults.values()) or sum(self.completions.values()) <= self.services
+        """Nothing happened that a proof could rest on: no fault, or (where there are some) no remedy."""
+        return not sum(self.faults.values()) or (not self.calm and sum(self.completions.values()) <= self.services)
 
 
 def run_plan(plan: Plan, items: Sequence[Item] | None = None, *, story: bool = False) -> Result:
     """Run a seed to its end. items: this list of things instead of its own. Never raises for what it finds."""
-    began = time.perf_counter()
-    result = Result(plan.seed)
+    began = time.process_time()
+    result = Result(plan.seed, plan.calm)
 
     async def main() -> None:
         await _Seed(plan if items is None else replace(plan, items=tuple(items)), result, story=story).run()
@@ -87,7 +88,7 @@ def run_plan(plan: Plan, items: Sequence[Item] | None = None, *, story: bool = F
         except Exception as error:  # noqa: BLE001  whatever a control plane raises is what this looks for
             result.found.append(Finding("crashed", f"{type(error).__name__}: {error}"))
     result.found.extend(Finding("crashed", words) for words in crashes.told)
-    result.wall_s = time.perf_counter() - began
+    result.core_s = time.process_time() - began
     return result
 
 
@@ -96,7 +97,7 @@ class _Seed:
         self.plan = plan
         self.result = result
         self.story = story
-        self.world = World(plan.seed)
+        self.world = World(plan.seed, pulse_interval_s=plan.pulse_s)
         self.world.mood.can_fence = plan.can_fence
         self.player = Player(self.world, plan)
         self.person = Person(self.world, plan)
@@ -189,6 +190,9 @@ class _Seed:
         kinds = {ident: _kind_of(book.world, ident) for _, _, _, _, ident in self.witness.promotions}
         self.witness.clients(can_fence=self.plan.can_fence)
         self.witness.budget(kinds, self.player.jumped_s)
+        if self.plan.calm:
+            for at_s, _, term, member, _ in self.witness.promotions:
+                self.witness.wrong("false failover", f"{member} was promoted in term {term} at {at_s:.1f} s")
         if plane.loop.frozen:
             self.witness.wrong("log", f"the control plane is frozen: {plane.loop.frozen}")
         for words in self.world.bugs:
