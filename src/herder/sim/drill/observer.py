@@ -49,7 +49,8 @@ CREATED = BY_KIND["page"].event_codes[CREATE]
 @dataclass(frozen=True, slots=True)
 class Ended:
     """What the observer cannot see. wall_s: of the day. lag_moves, lag_s: how far the projection was behind at the end.
-    log_bytes: bodies of all records, 0 = as the observer counted them. ended_early: why, '' = run to its end.
+    log_bytes: bodies of all records, 0 = as the observer counted them. ended_early: why, '' = run to its end. notes: what a
+    reader must know of how it was run.
     """
 
     wall_s: float
@@ -57,6 +58,7 @@ class Ended:
     lag_s: float = 0.0
     log_bytes: int = 0
     ended_early: str = ""
+    notes: tuple[str, ...] = ()
 
 
 class Observer:
@@ -340,7 +342,7 @@ class Observer:
             projection_lag_s=ended.lag_s, log_bytes=ended.log_bytes or self.log_bytes, machine_bytes=machine_bytes(world),
             hand=by_hand(drill.manual, counts), timeline=self.samples.timeline(), remedies=tuple(self.moves.remedies()),
             parked=tuple(self._parked(now_ms)), pages=tuple(self.pages.sent(world)), forecasts=tuple(self.incidents.forecasts),
-            limits=tuple(self.limits.rows()), counts=counts, notes=tuple(self._notes(world, unwell)),
+            limits=tuple(self.limits.rows()), counts=counts, notes=(*ended.notes, *self._notes(world, unwell)),
             ended_early=ended.ended_early,
         )  # fmt: skip
 

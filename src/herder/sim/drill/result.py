@@ -198,7 +198,7 @@ class DrillResult:
         bottleneck = self.bottleneck
         return {
             "scenario": self.scenario.name, "title": self.scenario.title, "seed": self.seed, "store": self.store,
-            "services": self.services, "machines": self.machines, "wall_s": round(self.wall_s, 2),
+            "services": self.services, "pulse_s": self.scenario.fleet.pulse_s, "machines": self.machines, "wall_s": round(self.wall_s, 2),
             "peak_rss_mb": round(self.peak_rss_mb, 1), "trace_sha256": self.trace_sha256,
             "transitions": self.transitions, "transitions_per_s": _per(self.transitions, self.wall_s),
             "units_touched": self.units_touched, "pages": len(self.pages),

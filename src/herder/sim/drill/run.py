@@ -12,7 +12,7 @@ from typing import Any
 from herder.engine.follower import Lag
 from herder.ports.store import Store
 from herder.sim import clock
-from herder.sim.drill.day import Day
+from herder.sim.drill.day import FLOOR_BEATS, Day
 from herder.sim.drill.observer import Ended, Observer
 from herder.sim.drill.result import DrillResult
 from herder.sim.drill.scenario import Event, What
@@ -23,7 +23,7 @@ from herder.sim.store import PacedStore
 
 IN_MEMORY = "memory"
 SERVICES_A_BEAT = 33_000
-"""Services a second that the fleet's pulse may tell of: a larger fleet beats more slowly, as it would with one controller."""
+"""Services a second that the fleet's pulse may tell of. A larger fleet beats more slowly, and each drill of one says so."""
 
 STEP_S = 5.0
 SWITCH_S = 0.0005
@@ -92,10 +92,23 @@ class _Kept:
         await self._stack.aclose()
 
 
+def stretched(asked_s: float, services: int) -> tuple[float, str]:
+    """Seconds between two frames of a host, and why that is longer than the scenario asks for; '' when it is not."""
+    pulse_s = max(asked_s, services / SERVICES_A_BEAT)
+    if pulse_s <= asked_s:
+        return pulse_s, ""
+    return pulse_s, (
+        f"The pulse is stretched: a host is heard every {pulse_s:.3g} s and not every {asked_s:g} s, since this one process plays "
+        f"the hosts as well and tells of {SERVICES_A_BEAT:,} services a second. Patience with silence is in beats, so what "
+        f"falls is noticed after {FLOOR_BEATS * pulse_s:.3g} s instead of {FLOOR_BEATS * asked_s:.3g} s, and everything that "
+        "follows from silence comes that much later than in a real fleet of this size."
+    )
+
+
 async def _live(drill: Drill, opened: _Opened, on_progress: OnProgress) -> DrillResult:
     began = time.perf_counter()
     scenario = drill.scenario
-    pulse_s = max(scenario.fleet.pulse_s, drill.services / SERVICES_A_BEAT)
+    pulse_s, why = stretched(scenario.fleet.pulse_s, drill.services)
     scenario = replace(scenario, fleet=replace(scenario.fleet, pulse_s=pulse_s))
     limits = scenario.fleet.provider
     world = FleetWorld(
@@ -120,7 +133,9 @@ async def _live(drill: Drill, opened: _Opened, on_progress: OnProgress) -> Drill
             break
     active = world.active
     lag = active.plane.shard.follower.lag() if active is not None and active.plane is not None else Lag(0, 0.0, 0)
-    ended = Ended(wall_s=time.perf_counter() - began, lag_moves=lag.machines, lag_s=lag.seconds)
+    ended = Ended(
+        wall_s=time.perf_counter() - began, lag_moves=lag.machines, lag_s=lag.seconds, notes=(why,) if why else ()
+    )
     result = observer.result(ended)
     for task in going:
         task.cancel()

@@ -130,7 +130,7 @@ def run(result: DrillResult) -> str:
     """How the run itself went."""
     rate = result.transitions / result.wall_s if result.wall_s else 0
     rows = [
-        ["store", result.store], ["machines", number(result.machines)], ["committed transitions", number(result.transitions)],
+        ["store", result.store], ["a host is heard", f"every {result.scenario.fleet.pulse_s:.3g} s"], ["machines", number(result.machines)], ["committed transitions", number(result.transitions)],
         ["wall time", f"{lasted(result.wall_s)} ({number(round(rate))} transitions a second)"],
         ["peak resident memory", f"{result.peak_rss_mb:,.0f} MB"],
         ["log", f"{result.log_bytes / max(result.transitions, 1):.1f} bytes a transition"],

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from herder.sim.drill import inventory, reading
+from herder.sim.drill.run import SERVICES_A_BEAT
 from herder.sim.drill.scenario import PER, RULES, Measure, What
 from herder.sim.drill.toml import document
 
@@ -27,3 +28,8 @@ def test_the_example_of_a_scenario_is_one():
 
 def test_the_example_of_an_inventory_is_one():
     assert inventory.parse(document(EXAMPLES[1], "fleet.toml"), "fleet.toml").services == 1200
+
+
+def test_the_guide_knows_from_when_on_the_pulse_is_stretched():
+    assert f"more than {SERVICES_A_BEAT:,} services" in GUIDE
+    assert f"services / {SERVICES_A_BEAT:,} seconds" in GUIDE
