@@ -1,0 +1,117 @@
+"""What may be done in the small world, and by whom: a step, what it does there, and what the log hears of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from herder.proof.product.context import Context
+from herder.proof.product.shelf import STEP
+from herder.proof.product.small import FARTHEST, STANDBY, UP, Small, change
+
+Facts = tuple[tuple[str, Any], ...]
+
+
+class Act(NamedTuple):
+    """One step. what: in words; world: as it is afterwards; event: the outcome that the log hears, '' = none (yet, or lost);
+    facts: that it brings; besides: events for other machines that come with it (machine, event); fair: it happens when the
+    world no longer does its worst. whom: the slot it is done to, -1 = nobody's.
+    """
+
+    what: str
+    world: Small
+    event: str = ""
+    facts: Facts = ()
+    besides: tuple[tuple[int, str], ...] = ()
+    fair: bool = True
+    whom: int = -1
+
+
+class Rules(NamedTuple):
+    """What the world is able to do. fences: the provider can end a server for sure."""
+
+    fences: bool = True
+
+
+def in_reach(world: Small, slot: int) -> bool:
+    """Does its agent answer the controller, as the life that the log knows?"""
+    member = world.members[slot]
+    return member.host == UP and member.control and not member.old
+
+
+def refuses(world: Small, slot: int, job: Context) -> bool:
+    """Its agent has promised to something newer (S10). agent.jobs: (term, order) lower than the mark."""
+    member = world.members[slot]
+    return job.behind > member.behind or (job.behind == member.behind and job.rank < member.rank)
+
+
+def ask(world: Small, slot: int, job: Context) -> Small | None:
+    """The world after the agent has let the job in and promised; None when it does not hear of it or refuses."""
+    if not in_reach(world, slot) or refuses(world, slot, job):
+        return None
+    return change(world, slot, behind=job.behind, rank=job.rank)
+
+
+def moved_marks(world: Small, ranks: tuple[tuple[int, int, int], ...]) -> Small:
+    """Marks after a step of the log. ranks: states that go on, as (before, after, whom they ask)."""
+    members = tuple(
+        member._replace(rank=_moved(member.rank, [(b, a) for b, a, asks in ranks if asks >> slot & 1]))
+        if not member.behind
+        else member
+        for slot, member in enumerate(world.members)
+    )
+    return world._replace(members=members)
+
+
+def _moved(rank: int, ranks: list[tuple[int, int]]) -> int:
+    base = rank - rank % STEP
+    for before, after in ranks:
+        if before == base:
+            return after + rank % STEP
+    return max((after + 1 for before, after in ranks if before < rank), default=0)
+
+
+Marks = tuple[tuple[tuple[int, int], ...], ...]
+"""For each member the marks of all that may ask its agent, as (-terms behind, rank), the older first."""
+
+
+def squashed(world: Small, marks: Marks) -> Small:
+    """What agents promised, told only as far as it decides about those that may still ask them."""
+    zombie = world.zombie
+    members = []
+    for slot, member in enumerate(world.members):
+        mark, asking = (-member.behind, member.rank), marks[slot]
+        if zombie is not None and zombie.asks >> slot & 1:
+            asking = tuple(sorted((*asking, (-zombie.behind, zombie.rank))))
+        below = [other for other in asking if other <= mark]
+        told = below[-1] if below else (-FARTHEST, 0)
+        if below and told != mark:
+            told = told[0], told[1] + 1
+        members.append(member._replace(behind=-told[0], rank=told[1]))
+    return world._replace(members=tuple(members))
+
+
+def promised(world: Small, slot: int, job: Context) -> bool:
+    """The newest that its agent let in is of this very state."""
+    member = world.members[slot]
+    return (member.behind, member.rank) == (job.behind, job.rank)
+
+
+def harmed(world: Small) -> Small | None:
+    """The world after one more fault; None when it has done all the harm that it may."""
+    return world._replace(faults=world.faults - 1) if world.faults > 0 else None
+
+
+def is_standby(world: Small, slot: int) -> bool:
+    """Its data is a standby's."""
+    return world.members[slot].role == STANDBY
+
+
+def slots(mask: int) -> Iterator[int]:
+    """The slots of a mask."""
+    slot = 0
+    while mask:
+        if mask & 1:
+            yield slot
+        mask >>= 1
+        slot += 1

@@ -1,0 +1,173 @@
+"""What makes the log take a step: outcomes and signs, deadlines, pauses that are over, orders of people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+from herder.engine.decide import Input
+from herder.fleet import commands
+from herder.fleet.leases import Wanted, wanted
+from herder.model.errors import HerderError
+from herder.model.plans import PLANS, Engine
+from herder.proof.product.acts import Act
+from herder.proof.product.aspects import Aspect
+from herder.proof.product.context import Context
+from herder.proof.product.log import Log, LogWorld, Moved
+from herder.proof.product.report import Step
+from herder.proof.product.shelf import INCARNATION, LEASE_S, NAME, SERVICE, Kind, Shelf, member_name
+from herder.proof.product.small import Small
+
+PERSON = "a person"
+
+
+class Cause(NamedTuple):
+    """A step of the log that the small world has no part in. orders: how many of a person's it takes. late: a deadline of
+    the machine `ident`; works: of one whose effect is due. It passes by itself where nothing could be done in time.
+    """
+
+    step: Step
+    moved: Moved | None
+    fair: bool = True
+    late: bool = False
+    ident: int = 0
+    works: bool = False
+    orders: int = 0
+    consent: bool = False
+
+
+class Causes:
+    """Makes inputs of causes, and steps the log with them."""
+
+    def __init__(self, log: Log, aspect: Aspect) -> None:
+        self.log = log
+        self.aspect = aspect
+        self._timed: dict[int, list[Cause]] = {}
+        self._ordered: dict[int, list[Cause]] = {}
+        self._wanted: dict[int, Wanted] = {}
+
+    def wanted(self, log: int) -> Wanted:
+        """What is to be done about the primary's lease, by the production function."""
+        found = self._wanted.get(log)
+        if found is None:
+            world = self.log.world(self.log.shelves[log])
+            found = self._wanted[log] = wanted(world, world.get(SERVICE))
+        return found
+
+    def outcomes(self, log: int, act: Act, context: Context | None) -> Iterator[Moved | None]:
+        """Steps that an act makes: all it says in one record, or what it says of others only (a crash between the two)."""
+        besides = [Input(ident, event, self._told(event)) for ident, event in act.besides]
+        if context is None or not act.event:
+            yield self.log.step(log, ("sign", act.besides), besides)
+            return
+        outcome = Input(context.ident, act.event, self._facts(act.facts), entered=0)
+        yield self.log.step(log, ("heard", context.ident, act.event, act.facts, act.besides), [*besides, outcome])
+        if besides:
+            yield self.log.step(log, ("sign", act.besides), besides)
+
+    def _told(self, event: str) -> dict[str, Any]:
+        return {"leased": True, "lease_s": LEASE_S} if event == "leased" else {}
+
+    def _facts(self, facts: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
+        kind = self.aspect.kind
+        made: dict[str, Any] = {}
+        for name, value in facts:
+            if name == "candidate":
+                made[name] = kind.member(value)
+            elif name in ("new_voters", "added"):
+                made[name] = kind.idents(value)
+            elif name == "evidence":
+                made[name] = {"provider": False, "incarnation": INCARNATION} if value == "gone" else {}
+            else:
+                made[name] = value
+        return made
+
+    def of(self, log: int, small: Small) -> Iterator[Cause]:
+        """Deadlines, pauses and orders that are possible now."""
+        timed = self._timed.get(log)
+        if timed is None:
+            timed = self._timed[log] = [*self._deadlines(log), *self._pauses(log)]
+        yield from timed
+        if small.orders:
+            ordered = self._ordered.get(log)
+            if ordered is None:
+                ordered = self._ordered[log] = [*self._orders(log)]
+            yield from ordered
+
+    def _deadlines(self, log: int) -> Iterator[Cause]:
+        for ident, machine in self.log.world(self.log.shelves[log]).cells.items():
+            deadline = machine.at.deadline
+            if deadline is None or machine.kind == "page":
+                continue
+            cause = Input(ident, deadline.event, entered=0)
+            moved = self.log.step(log, ("heard", ident, deadline.event), [cause])
+            if moved is not None:
+                about = machine.kind
+                if about in ("member", "server"):
+                    about += f" {member_name(self.aspect.kind.slot(ident))}"
+                words = f"{machine.state} has lasted {deadline.after_s:g} s"
+                works = machine.at.effect is not None
+                yield Cause(Step("time", about, words), moved, late=True, ident=ident, works=works)
+
+    def _pauses(self, log: int) -> Iterator[Cause]:
+        for words, shelf in _over(self.log.shelves[log]):
+            yield Cause(Step("time", "service", words), self.log.step(log, ("over", words), (), shelf))
+
+    def _orders(self, log: int) -> Iterator[Cause]:
+        shelf = self.log.shelves[log]
+        for order in self.aspect.orders:
+            for inputs in _ordered(order, self.log.world(shelf), self.aspect.kind):
+                key = ("order", order, *((item.machine, item.event) for item in inputs))
+                moved = self.log.step(log, key, inputs)
+                if moved is not None:
+                    words = Step(PERSON, "service", f"orders: {order}")
+                    yield Cause(words, moved, fair=False, orders=1, consent=order == "destroy")
+
+
+def _over(shelf: Shelf) -> Iterator[tuple[str, Shelf]]:
+    """Pauses that may be over by now: those after failures together, each as short as it likes."""
+    rested = shelf._replace(
+        retry=False, strike_retry=False, members=tuple(unit._replace(pending=False) for unit in shelf.members),
+        servers=tuple(unit._replace(pending=False) for unit in shelf.servers),
+    )  # fmt: skip
+    if rested != shelf:
+        yield "pauses after failures are over", rested
+    if shelf.failovers:
+        yield "an hour has passed", shelf._replace(failovers=0)
+    for place, work in enumerate(shelf.works):
+        if work.pending:
+            left = (*shelf.works[:place], work._replace(pending=False), *shelf.works[place + 1 :])
+            yield f"the {work.kind} has waited for a while", shelf._replace(works=left)
+
+
+Command = Callable[[LogWorld], Sequence[Input]]
+
+
+def _ordered(order: str, world: LogWorld, kind: Kind) -> Iterator[Sequence[Input]]:
+    """What a person may ask for, by the production commands; what they refuse is not asked."""
+    asked: dict[str, Command] = {
+        "switchover": lambda world: commands.switch_over(world, NAME, "", PERSON),
+        "restart": lambda world: commands.restart_service(world, NAME, PERSON),
+        "destroy": lambda world: commands.destroy_service(world, NAME, NAME, PERSON),
+        "allow": lambda world: commands.allow_failover(world, NAME, PERSON),
+        "create": partial(_create, kind=kind),
+    }
+    if order == "reboot":
+        for slot in range(kind.members):
+            yield [Input(kind.server(slot), "upgrade")]
+        return
+    try:
+        inputs = asked[order](world)
+    except HerderError:
+        return
+    if inputs:
+        yield inputs
+
+
+def _create(world: LogWorld, kind: Kind) -> Sequence[Input]:
+    secrets = ("app", "admin", "replication")
+    wish = commands.Wish(
+        NAME, Engine.POSTGRES, PLANS[kind.plan], 0, secrets, "10.0.0.", kind.on_isolation, "", PERSON,
+    )  # fmt: skip
+    return [] if world.cells else commands.create_service(world, wish)

@@ -1,0 +1,111 @@
+"""What an effect's handler works with, taken from a state of the log; and the marks by which agents tell newer from older."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from herder.machines.table import State
+from herder.proof.product.shelf import FIRST_PLAYBOOK, Kind, Seen, Shelf, Work, turn_mask
+
+SETTLED = ("available", "uncertain")
+"""States of a server in which its agent is asked."""
+
+_MOVES_LEAD = ("failover", "switchover")
+
+
+class Context(NamedTuple):
+    """One effect that is due. Members are slots (-1 = none), groups of them masks.
+
+    ident: the machine's id; slot: the member or server that it is about; behind, rank: of its jobs, as in `small.Member`.
+    up: servers that the log has as available; asked: those whose agents are asked (available or uncertain). well: the
+    slot's own server is available. stays: a rebuild's member was not deposed, so it may be pointed at the primary as it is. needed: the member may
+    not go away now. leased: the log counts on the lease of the old primary.
+    """
+
+    effect: str
+    ident: int
+    kind: str
+    state: str
+    slot: int = -1
+    old: int = -1
+    candidate: int = -1
+    primary: int = -1
+    target: int = -1
+    standbys: int = 0
+    voters: int = 0
+    new_voters: int = 0
+    keep: int = 0
+    recorded: int = 0
+    everybody: int = 0
+    up: int = 0
+    asked: int = 0
+    timeline: int = 0
+    sync: bool = False
+    well: bool = False
+    stays: bool = False
+    needed: bool = False
+    leased: bool = False
+    planned: bool = False
+    rested: bool = False
+    behind: int = 0
+    rank: int = 0
+    asks: int = 0
+
+    def turned(self, turn: tuple[int, ...]) -> Context:
+        """The same with members in another order."""
+        turned: dict[str, Any] = {name: turn[value] for name in _SINGLES if (value := getattr(self, name)) >= 0}
+        turned |= {name: turn_mask(getattr(self, name), turn) for name in _MASKS}
+        return self._replace(**turned)
+
+
+_SINGLES = ("slot", "old", "candidate", "primary", "target")
+_MASKS = ("standbys", "voters", "new_voters", "keep", "recorded", "everybody", "up", "asked", "asks")
+
+
+def contexts(shelf: Shelf, kind: Kind, tables: Mapping[str, Seen]) -> Iterator[Context]:
+    """Every effect that is due in a state of the log."""
+    if shelf.blank:
+        return
+    for place, work in enumerate(shelf.works):
+        state = tables[work.kind].by_name[work.state]
+        if state.effect is not None:
+            yield _of_work(shelf, kind, place, work, state.effect.name)
+    for slot in range(kind.members):
+        yield from _of_units(shelf, kind, slot, tables)
+
+
+def _of_work(shelf: Shelf, kind: Kind, place: int, work: Work, effect: str) -> Context:
+    about = work.get("member", -1)
+    old = work.get("old_primary", -1)
+    unit = shelf.members[about] if about >= 0 else None
+    everybody = (1 << kind.members) - 1
+    return Context(
+        effect, FIRST_PLAYBOOK + place, work.kind, work.state, slot=about, old=old, candidate=work.get("candidate", -1),
+        primary=work.get("primary", shelf.primary), target=work.get("to", -1), standbys=work.get("standbys", 0),
+        voters=work.get("voters", 0), new_voters=work.get("new_voters", 0), keep=work.get("keep", work.get("added", 0)),
+        recorded=shelf.voters, everybody=everybody, up=_up(shelf, ("available",)), asked=_up(shelf, SETTLED),
+        timeline=shelf.timeline, sync=kind.sync, well=about >= 0 and shelf.servers[about].state == "available",
+        stays=unit is not None and not unit.deposed,
+        leased=old >= 0 and shelf.members[old].leased, rested=bool(work.get("rest")), rank=work.rank,
+        asks=work.asks,
+    )  # fmt: skip
+
+
+def _up(shelf: Shelf, states: tuple[str, ...]) -> int:
+    return sum(1 << slot for slot, server in enumerate(shelf.servers) if server.state in states)
+
+
+def _of_units(shelf: Shelf, kind: Kind, slot: int, tables: Mapping[str, Seen]) -> Iterator[Context]:
+    member, server = shelf.members[slot], shelf.servers[slot]
+    leads = kind.members > 1 and shelf.primary == slot
+    needed = leads or any(work.kind in _MOVES_LEAD for work in shelf.works)
+    for ident, name, unit in ((kind.member(slot), "member", member), (kind.server(slot), "server", server)):
+        state: State = tables[name].by_name[unit.state]
+        if state.effect is not None:
+            yield Context(
+                state.effect.name, ident, name, unit.state, slot=slot, primary=shelf.primary, needed=needed,
+                planned=server.planned, everybody=(1 << kind.members) - 1, up=_up(shelf, ("available",)), sync=kind.sync,
+                well=member.state not in ("retiring", "retired", "terminated"), rank=unit.rank,
+                asks=1 << slot if unit.rank else 0,
+            )  # fmt: skip

@@ -1,0 +1,183 @@
+"""What happens by itself: faults and their end, writes and their replication, what pulses show, leases.
+
+What a pulse means is the production `judge`; who is to be under a lease is the production `wanted`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from herder.fleet.leases import Wanted
+from herder.ports.driver import Position, Reading, Role
+from herder.ports.wire import MemberPulse
+from herder.proof.product.acts import Act, harmed, in_reach
+from herder.proof.product.shelf import TERM, Kind, Shelf
+from herder.proof.product.shelf import member_name as name
+from herder.proof.product.small import (
+    AGED,
+    BOUND,
+    DEAD,
+    EMPTY,
+    FROZEN,
+    PRIMARY,
+    STANDBY,
+    TRASHED,
+    UNBOUND,
+    UP,
+    Small,
+    change,
+    has,
+    receive,
+    serves,
+    settle,
+    stop,
+    streams,
+    timeline,
+    write,
+)
+from herder.pulse.judge import Ages, Expected, judge
+
+MOVING = ("failover", "switchover", "restart")
+ROLES = {EMPTY: Role.NONE, PRIMARY: Role.PRIMARY, STANDBY: Role.STANDBY, TRASHED: Role.NONE}
+
+JUST, LONG = 1.0, 100.0
+"""Ages, seconds: within and past every patience of the judge."""
+
+
+def faults(world: Small, kinds: frozenset[str]) -> Iterator[Act]:
+    """What the world may do of these kinds: each costs one of its faults."""
+    worse = harmed(world)
+    if worse is None:
+        return
+    for slot, member in enumerate(world.members):
+        if member.host != DEAD and "die" in kinds:
+            dead = change(worse, slot, host=DEAD, runs=False, lease=UNBOUND)
+            yield Act(f"the host of {name(slot)} dies", settle(dead), fair=False, whom=slot)
+        if member.host == UP and "freeze" in kinds:
+            yield Act(
+                f"the host of {name(slot)} freezes", settle(change(worse, slot, host=FROZEN)), fair=False, whom=slot
+            )
+        if member.control and "cut" in kinds:
+            yield Act(
+                f"{name(slot)} is cut off from the controller",
+                change(worse, slot, control=False),
+                fair=False,
+                whom=slot,
+            )
+        if member.peers and "part" in kinds and len(world.members) > 1:
+            yield Act(
+                f"{name(slot)} is cut off from the other members",
+                change(worse, slot, peers=False),
+                fair=False,
+                whom=slot,
+            )
+        if member.runs and member.host == UP and "exit" in kinds:
+            yield Act(
+                f"the engine of {name(slot)} exits", settle(change(worse, slot, runs=False)), fair=False, whom=slot
+            )
+        if member.role in (PRIMARY, STANDBY) and "lose" in kinds:
+            lost = change(worse, slot, role=EMPTY, runs=False, lease=UNBOUND)
+            yield Act(f"the disk of {name(slot)} is lost", settle(lost), fair=False, whom=slot)
+        if "far" in kinds and member.role == STANDBY and not member.far and not has(world, slot, world.acknowledged):
+            yield Act(f"{name(slot)} falls far behind", change(worse, slot, far=True), fair=False, whom=slot)
+
+
+def mends(world: Small) -> Iterator[Act]:
+    """What ends by itself in the end. A frozen host that thaws finds its lease over: its watchdog comes first."""
+    for slot, member in enumerate(world.members):
+        if member.host == FROZEN:
+            thawed = change(world, slot, host=UP)
+            if member.lease == AGED:
+                thawed = change(thawed, slot, runs=False)
+            yield Act(f"the host of {name(slot)} thaws", settle(thawed), whom=slot)
+        if not member.control:
+            yield Act(
+                f"the controller reaches {name(slot)} again", settle(change(world, slot, control=True)), whom=slot
+            )
+        if not member.peers:
+            yield Act(
+                f"{name(slot)} is linked to the other members again", settle(change(world, slot, peers=True)), whom=slot
+            )
+
+
+def data(world: Small) -> Iterator[Act]:
+    """Writes and their replication."""
+    for slot in range(len(world.members)):
+        if (written := write(world, slot)) is not None:
+            yield Act(f"a client writes to {name(slot)}", written, whom=slot)
+        if (received := receive(world, slot)) is not None:
+            yield Act(f"{name(slot)} receives what {name(world.members[slot].source)} has", received, whom=slot)
+
+
+def signs(shelf: Shelf, world: Small, kind: Kind) -> Iterator[Act]:
+    """What pulses, closed connections and silence tell the log: an event for a machine each."""
+    for slot in range(kind.members):
+        server = shelf.servers[slot]
+        if in_reach(world, slot):
+            if server.state in ("uncertain", "unavailable"):
+                yield Act(
+                    f"the pulse of the server of {name(slot)} is heard", world, besides=((kind.server(slot), "heard"),)
+                )
+            yield from _judged(shelf, world, kind, slot)
+            if server.state == "available" and (worse := harmed(world)) is not None:
+                words = f"pulses of the server of {name(slot)} are late"
+                yield Act(words, worse, besides=((kind.server(slot), "silent"),), fair=False)
+        elif server.state == "available":
+            yield Act(f"the server of {name(slot)} is silent", world, besides=((kind.server(slot), "silent"),))
+            if shelf.members[slot].state == "available":
+                words = f"the connection of the agent of {name(slot)} closes"
+                yield Act(words, world, besides=((kind.member(slot), "suspected"),), fair=False)
+
+
+def _judged(shelf: Shelf, world: Small, kind: Kind, slot: int) -> Iterator[Act]:
+    """Whatever the production judge may make of a member's pulse, whether things are as they are for a moment or for long."""
+    unit, member = shelf.members[slot], world.members[slot]
+    held = shelf.playbook >= 0 and shelf.works[shelf.playbook].kind in MOVING
+    upstream = streams(world, slot, member.source) if member.role == STANDBY and member.runs else None
+    reading = Reading(
+        alive=member.runs, role=ROLES[member.role] if member.runs else Role.NONE, upstream=upstream,
+        position=Position(timeline(world, slot), member.reach) if member.runs else None,
+    )  # fmt: skip
+    pulse = MemberPulse(
+        member=name(slot), service="", term=TERM - member.behind, reading=reading, exited=not member.runs
+    )
+    told: set[tuple[int, str]] = set()
+    for lost_s, settled_s in ((JUST, LONG), (LONG, LONG), (JUST, 0.0)):
+        expected = Expected(
+            kind.member(slot), unit.state, unit.role, unit.deposed, TERM, held=held,
+            primary_well=shelf.members[shelf.primary].state == "available", settled_s=settled_s,
+        )  # fmt: skip
+        for sign in judge(expected, pulse, Ages(deaf_s=0.0, upstream_lost_s=lost_s)):
+            target = slot if sign.about == "member" else shelf.primary
+            if sign.about == "primary" and (target == slot or held):
+                continue
+            if (target, sign.event) not in told:
+                told.add((target, sign.event))
+                words = f"the pulse of {name(slot)} shows: {sign.why.partition(' for ')[0].partition(' at ')[0]}"
+                yield Act(words, world, besides=((kind.member(target), sign.event),), whom=target)
+
+
+def leases(shelf: Shelf, world: Small, kind: Kind, want: Wanted) -> Iterator[Act]:
+    """The lease of the primary: begun and confirmed, recorded, renewed, run out, given back."""
+    slot = shelf.primary
+    member, unit = world.members[slot], shelf.members[slot]
+    reached = in_reach(world, slot) and member.runs and member.role == PRIMARY
+    ident = kind.member(slot)
+    if want.lease and reached and member.lease == UNBOUND and not unit.leased and want.renew:
+        yield Act(f"{name(slot)} is put under a lease", change(world, slot, lease=BOUND), whom=slot)
+    if want.lease and reached and member.lease == BOUND and not unit.leased and unit.state == "available":
+        yield Act(f"the lease of {name(slot)} is recorded", world, besides=((ident, "leased"),))
+    if want.renew and reached and member.lease == AGED:
+        yield Act(f"the lease of {name(slot)} is renewed", change(world, slot, lease=BOUND), whom=slot)
+    if unit.leased and (not want.keep or (reached and member.lease == UNBOUND)) and want.renew and reached:
+        yield Act(f"nobody counts on the lease of {name(slot)} any more", world, besides=((ident, "released"),))
+    if not unit.leased and not want.keep and reached and member.lease == BOUND and want.renew:
+        yield Act(f"{name(slot)} is given its lease back", change(world, slot, lease=UNBOUND), whom=slot)
+    for other, bound in enumerate(world.members):
+        renewed = other == slot and want.renew and in_reach(world, other)
+        if bound.lease != UNBOUND and serves(world, other) and not renewed:
+            yield Act(
+                f"the lease of {name(other)} runs out: its watchdog ends it",
+                stop(world, other, clean=False),
+                whom=other,
+            )

@@ -1,0 +1,276 @@
+"""What the effects that change who leads do to the small world: failover, switchover, restart in place.
+
+Each is an adversarial relation: any of its jobs may be done at any time while the effect is due, in any order, with or without
+an answer that arrives. So it holds nothing that a controller's death could take, and a crash between any two commits is
+in every state. Elections and their arithmetic are the production functions.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+from herder.ports.driver import Position
+from herder.proof.product.acts import (
+    Act,
+    Rules,
+    ask,
+    harmed,
+    in_reach,
+    is_standby,
+    promised,
+    refuses,
+    slots,
+)
+from herder.proof.product.context import Context
+from herder.proof.product.shelf import member_name as name
+from herder.proof.product.small import (
+    AGED,
+    BOUND,
+    DEAD,
+    NOBODY,
+    PRIMARY,
+    STANDBY,
+    UP,
+    Small,
+    change,
+    has,
+    promote,
+    settle,
+    stop,
+    streams,
+    timeline,
+)
+from herder.remedies.election import Elected, elect_async, elect_sync, pledges_needed
+
+
+def fence_primary(job: Context, world: Small, rules: Rules) -> Iterator[Act]:
+    """Its agent stops it, or the provider ends its server; both may happen without the answer arriving."""
+    old, server = job.old, _server_ident(job)
+    if (asked := ask(world, old, job)) is not None:
+        stopped = stop(asked, old, clean=False)
+        yield Act(f"its agent stops {name(old)}", stopped, whom=old)
+        yield Act(f"its agent stops {name(old)} and says so", stopped, "fenced", whom=old)
+    if rules.fences:
+        ended = settle(change(world, old, host=DEAD, runs=False, lease=0))
+        yield Act(f"the provider ends the server of {name(old)}; the answer is lost", ended, whom=old)
+        yield Act(
+            f"the provider ends the server of {name(old)}", ended, "fenced", besides=((server, "fenced"),), whom=old
+        )
+        if (worse := harmed(world)) is not None:
+            yield Act("the provider does not answer", worse, "unconfirmed", fair=False)
+    elif not in_reach(world, old) or refuses(world, old, job):
+        yield Act("nothing can fence it", world, "unconfirmed")
+    elif (worse := harmed(world)) is not None:
+        yield Act("its agent does not answer in time", worse, "unconfirmed", fair=False)
+
+
+def _server_ident(job: Context) -> int:
+    return 2 + job.everybody.bit_length() + job.old
+
+
+def await_lease(job: Context, world: Small, rules: Rules) -> Iterator[Act]:
+    """The standbys pledge, then lease and skew pass: what was not renewed meanwhile has been ended by its watchdog."""
+    if not job.leased:
+        yield Act("no lease is on record", world, "lease_void")
+        return
+    for act in _pledges(job, world):
+        old = act.world.members[job.old]
+        aged = change(act.world, job.old, lease=AGED) if old.lease == BOUND else act.world
+        yield act._replace(world=aged)
+    if any(promised(world, slot, job) for slot in slots(job.standbys)):
+        ended = stop(world, job.old, clean=False) if world.members[job.old].lease == AGED else world
+        yield Act("lease, skew and a second have passed", ended, "lease_over", whom=job.old)
+
+
+def _pledges(job: Context, world: Small) -> Iterator[Act]:
+    for slot in slots(job.standbys):
+        if (asked := ask(world, slot, job)) is not None and is_standby(world, slot):
+            pledged = settle(change(asked, slot, source=NOBODY, runs=True))
+            if pledged != world:
+                yield Act(f"{name(slot)} pledges", pledged, whom=slot)
+
+
+def collect_pledges(job: Context, world: Small, rules: Rules) -> Iterator[Act]:
+    """Standbys pledge one by one; the handler elects among those whose answers have come."""
+    yield from _pledges(job, world)
+    pledged = [slot for slot in slots(job.standbys) if _has_pledged(world, slot, job)]
+    everyone = len(pledged) == job.standbys.bit_count()
+    seen: set[tuple[str, tuple[tuple[str, object], ...]]] = set()
+    for count in range(len(pledged) + 1):
+        for answered in itertools.combinations(pledged, count):
+            for event, facts in _elections(job, world, answered):
+                if (event, facts) in seen:
+                    continue
+                seen.add((event, facts))
+                missing = any(in_reach(world, slot) for slot in slots(job.standbys) if slot not in answered)
+                fair = count == len(pledged) and (everyone or not missing)
+                yield Act(
+                    f"pledges of {_names(answered)} have come", world, event, facts, fair=fair or event == "pledged"
+                )
+
+
+def _has_pledged(world: Small, slot: int, job: Context) -> bool:
+    return promised(world, slot, job) and is_standby(world, slot) and world.members[slot].source == NOBODY
+
+
+def _elections(
+    job: Context, world: Small, answered: tuple[int, ...]
+) -> Iterator[tuple[str, tuple[tuple[str, object], ...]]]:
+    """Outcomes of the production election. Equal positions are decided by ids: every naming is tried."""
+    pledges = {slot: Position(timeline(world, slot), world.members[slot].reach) for slot in answered}
+    for order in itertools.permutations(answered):
+        ids = dict(zip(answered, order, strict=True)) | {s: s for s in slots(job.everybody) if s not in answered}
+        named = {ids[slot]: pledges[slot] for slot in answered}
+        back = {new: old for old, new in ids.items()}
+        if job.sync:
+            voters, members = [ids[s] for s in slots(job.voters)], [ids[s] for s in slots(job.standbys)]
+            elected = elect_sync(voters, members, named, job.timeline)
+        else:
+            elected = elect_async(named)
+        if not isinstance(elected, Elected):
+            yield "short", ()
+            continue
+        candidate = back[elected.candidate]
+        mask = sum(1 << back[voter] for voter in elected.new_voters)
+        beyond = not job.sync and world.members[candidate].far
+        yield "beyond_bound" if beyond else "pledged", (("candidate", candidate), ("new_voters", mask))
+
+
+def _names(members: tuple[int, ...]) -> str:
+    return ", ".join(name(slot) for slot in members) or "nobody"
+
+
+def promote_candidate(job: Context, world: Small, rules: Rules) -> Iterator[Act]:
+    """The candidate is promoted, and the others are told to follow it meanwhile."""
+    yield from _lead(job, world)
+
+
+def _lead(job: Context, world: Small) -> Iterator[Act]:
+    candidate = job.candidate
+    waits = job.new_voters if job.sync else 0
+    if (asked := ask(world, candidate, job)) is not None and asked.members[candidate].runs:
+        led = promote(asked, candidate, waits, sync=job.sync)
+        yield Act(f"{name(candidate)} is promoted; the answer is lost", led, whom=candidate)
+        yield Act(
+            f"{name(candidate)} is promoted", led, "promoted", (("timeline", timeline(led, candidate)),), whom=candidate
+        )
+    elif world.members[candidate].host == UP and world.members[candidate].control and (
+        world.members[candidate].old or refuses(world, candidate, job)
+    ):  # fmt: skip
+        yield Act(f"the agent of {name(candidate)} refuses", world, "refused", whom=candidate)
+    if (worse := harmed(world)) is not None:
+        yield Act(
+            f"the agent of {name(candidate)} cannot write its promises", worse, "refused", fair=False, whom=candidate
+        )
+    yield from follow_each(job, world, job.standbys & ~(1 << candidate) & ~(1 << job.old), candidate)
+
+
+def follow_each(job: Context, world: Small, standbys: int, source: int) -> Iterator[Act]:
+    """Standbys are pointed at a source."""
+    for slot in slots(standbys):
+        if (asked := ask(world, slot, job)) is not None and is_standby(world, slot):
+            follows = settle(change(asked, slot, source=source))
+            if follows != world:
+                yield Act(f"{name(slot)} is to follow {name(source)}", follows, whom=slot)
+
+
+def repoint_standbys(job: Context, world: Small, rules: Rules) -> Iterator[Act]:
+    """On a sync plan until one that is recorded as a voter streams; else at once."""
+    candidate = job.candidate
+    yield from follow_each(job, world, job.standbys & ~(1 << candidate) & ~(1 << job.old), candidate)
+    if not job.sync or any(streams(world, slot, candidate) for slot in slots(job.recorded) if slot != candidate):
+        yield Act(f"{name(candidate)} has its followers", world, "followed", whom=candidate)
+
+
+def end_primary(job: Context, world: Small, rules: Rules) -> Iterator[Act]:
+    """An exercise ends the primary's engine cleanly."""
+    if (asked := ask(world, job.old, job)) is not None:
+        stopped = stop(asked, job.old, clean=True)
+        yield Act(f"its agent stops {name(job.old)} cleanly", stopped, "ended", whom=job.old)
+        yield Act(f"its agent stops {name(job.old)} cleanly; the answer is lost", stopped, whom=job.old)
+    elif refuses(world, job.old, job):
+        yield Act(f"the agent of {name(job.old)} refuses", world, "not_ended", whom=job.old)
+    if (worse := harmed(world)) is not None:
+        yield Act(f"{name(job.old)} does not stop", worse, "not_ended", fair=False, whom=job.old)
+
+
+def prepare_switchover(job: Context, world: Small, rules: Rules) -> Iterator[Act]:
+    """A standby that streams and is close is chosen."""
+    wanted = 1 << job.target if job.target >= 0 else job.standbys
+    close = [
+        s for s in slots(wanted) if streams(world, s, job.old) and not world.members[s].far and in_reach(world, job.old)
+    ]
+    for slot in close:
+        others = job.standbys & ~(1 << slot) or 1 << job.old
+        facts = (("candidate", slot), ("new_voters", others if job.sync else 0), ("counts", False))
+        yield Act(f"{name(slot)} is caught up", world, "ready", facts, whom=slot)
+    if not close:
+        yield Act("nobody is caught up", world, "not_ready")
+
+
+def drain_primary(job: Context, world: Small, rules: Rules) -> Iterator[Act]:
+    """A clean stop sends the standbys all there is. It may fail after all was stopped, too."""
+    old = job.old
+    if (asked := ask(world, old, job)) is not None:
+        drained = stop(asked, old, clean=True)
+        yield Act(f"{name(old)} is stopped cleanly", drained, "drained", (("rest", True),), whom=old)
+        yield Act(f"{name(old)} is stopped cleanly; the answer is lost", drained, whom=old)
+        if (worse := harmed(stop(asked, old, clean=False))) is not None:
+            yield Act(f"{name(old)} is ended, not cleanly", worse, "drained", (("rest", None),), fair=False, whom=old)
+            yield Act(
+                f"{name(old)} is ended, and its agent says that it failed", worse, "drain_failed", fair=False, whom=old
+            )
+    elif in_reach(world, old):
+        yield Act(f"the agent of {name(old)} refuses", world, "drain_failed", whom=old)
+
+
+def promote_drained(job: Context, world: Small, rules: Rules) -> Iterator[Act]:
+    """It leads when it has everything of a clean stop, or when enough pledge and nobody reaches farther."""
+    candidate, old = job.candidate, world.members[job.old]
+    all_of_it = job.rested and in_reach(world, candidate) and has(world, candidate, (old.branch, old.reach))
+    if all_of_it or world.members[candidate].role == PRIMARY:
+        yield from _lead(job, world)
+        return
+    yield from _pledges(job, world)
+    pledged = [slot for slot in slots(job.standbys) if _has_pledged(world, slot, job)]
+    for count in range(len(pledged) + 1):
+        for answered in itertools.combinations(pledged, count):
+            if _may_lead(job, world, answered):
+                yield from _lead(job, world)
+                return
+    yield Act("too few pledge to know", world, "refused", fair=bool(pledged))
+
+
+def _may_lead(job: Context, world: Small, answered: tuple[int, ...]) -> bool:
+    """As the handler of `promote_drained` decides."""
+    if job.candidate not in answered:
+        return False
+    recorded = [slot for slot in slots(job.recorded) if job.sync]
+    if recorded and len({*recorded} & {*answered}) < pledges_needed(len(recorded)):
+        return False
+    reach = {slot: (timeline(world, slot), world.members[slot].reach) for slot in answered}
+    return all(other <= reach[job.candidate] for other in reach.values())
+
+
+def restart_primary(job: Context, world: Small, rules: Rules) -> Iterator[Act]:
+    """One job: no process is left, then it is started. Under a lease by a fresh word."""
+    slot = job.slot
+    asked = ask(world, slot, job)
+    if asked is not None and asked.members[slot].role in (PRIMARY, STANDBY):
+        lease = BOUND if asked.members[slot].lease else 0
+        begun = settle(change(stop(asked, slot, clean=True), slot, runs=True, lease=lease))
+        yield Act(f"{name(slot)} is started in place", begun, "restarted", whom=slot)
+        yield Act(f"{name(slot)} is started in place; the answer is lost", begun, whom=slot)
+        if (worse := harmed(stop(asked, slot, clean=False))) is not None:
+            yield Act(f"{name(slot)} does not start", worse, "failed", fair=False, whom=slot)
+    elif asked is not None:
+        yield Act(f"{name(slot)} has no data to start on", asked, "no_data", whom=slot)
+    elif in_reach(world, slot):
+        yield Act(f"the agent of {name(slot)} refuses", world, "failed", whom=slot)
+
+
+def runs_as_standby(world: Small, slot: int) -> bool:
+    """Its engine answers as a standby."""
+    member = world.members[slot]
+    return member.runs and member.role == STANDBY and in_reach(world, slot)

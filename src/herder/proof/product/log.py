@@ -1,0 +1,203 @@
+"""The production `decide` and catalogue over the tables that are checked: each step of the log is made once and remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from herder.engine.columns import Columns
+from herder.engine.decide import Input, decide
+from herder.engine.record import Move
+from herder.engine.world import Ids, Machine, World
+from herder.proof.product import steps
+from herder.proof.product.report import Tables
+from herder.proof.product.shelf import (
+    NOW_MS,
+    SERVICE,
+    Cell,
+    Kind,
+    Seen,
+    Shelf,
+    canonical,
+    machines_of,
+    member_name,
+    ranks_of,
+    shelf_of,
+    watched,
+)
+from herder.remedies.catalogue import Catalogue
+
+NEWEST = 1000
+"""The order of a state that was entered in this very step."""
+
+FAILOVERS_PER_HOUR = 1
+"""The setting's default."""
+
+
+class _Attention:
+    """The service is looked at in every tick."""
+
+    def some(self, now_ms: int, limit: int) -> list[int]:
+        return [SERVICE]
+
+
+_NOBODY = np.empty(0, np.uint32)
+_COLUMNS = Columns()
+
+
+class LogWorld(World):
+    """What decisions read of a world, over a few machines. There are no incidents, freezes, dependencies or other services."""
+
+    def __init__(self, tables: Mapping[str, Seen], machines: dict[int, Cell]) -> None:  # the arrays are not needed
+        self.tables = tables
+        self.cells = machines
+        self.next_id = max(machines, default=0) + 1
+        self.columns = _COLUMNS
+        self.attention = _Attention()  # type: ignore[assignment]  # all that the catalogue asks of it
+        self.seq = self.epoch = 0
+        self.isolated = set()
+
+    def find(self, machine: int) -> Machine | None:
+        """The machine, or None."""
+        return self.cells.get(machine)
+
+    def get(self, machine: int) -> Machine:
+        """The machine."""
+        return self.cells[machine]
+
+    def blank(self, machine: int, kind: str) -> Machine:
+        """A machine of the tables at hand."""
+        made = Cell(machine, kind)
+        made.of = self.tables[kind]
+        return made
+
+    def of_kind(self, kind: str) -> Iterator[Machine]:
+        """All of a kind."""
+        return iter([machine for machine in self.cells.values() if machine.kind == kind])
+
+    def named(self, kind: str, name: str) -> Machine | None:
+        """The one of that name."""
+        return next((m for m in self.cells.values() if m.kind == kind and m.data.get("name") == name), None)
+
+    def playbooks_of(self, service: int) -> list[Machine]:
+        """Live playbooks of the service."""
+        return [m for m in self.cells.values() if not m.table.unit and m.kind != "page" and m.live]
+
+    def open_pages(self, subject: int) -> list[Machine]:
+        """Open pages; all are about the service."""
+        return [m for m in self.cells.values() if m.kind == "page" and m.state == "open"]
+
+    def ids(self, kind: str) -> Ids:
+        """None that a budget of the fleet would count."""
+        return _NOBODY
+
+    def ids_in(self, kind: str, *states: str) -> Ids:
+        """None: neither incident nor freeze nor dependency stands in the way."""
+        return _NOBODY
+
+    def count(self, kind: str, *states: str) -> int:
+        """Nobody else's servers are being started."""
+        return 0
+
+
+class Moved(NamedTuple):
+    """What a step of the log means for the world outside. to: the state's number; term: how many terms it went on;
+    ranks: (before, after, whom it asks) of states that were not left; aged: servers (mask) whose life the log has counted out;
+    moves: (machine, event, why) of each; broken: the rule that the step breaks, '' for none.
+    """
+
+    to: int
+    term: int
+    ranks: tuple[tuple[int, int, int], ...]
+    aged: int
+    moves: tuple[tuple[str, str, str], ...]
+    broken: str = ""
+
+
+class Log:
+    """Every state of the log that was met, by number, and every step from it. covered: rows that fired, (kind, number)."""
+
+    def __init__(self, tables: Tables, kind: Kind) -> None:
+        self.tables = watched(tables)
+        self.kind = kind
+        self.review = Catalogue(FAILOVERS_PER_HOUR).review
+        self.shelves: list[Shelf] = []
+        self.covered: set[tuple[str, int]] = set()
+        self._numbers: dict[Shelf, int] = {}
+        self._steps: dict[tuple[Any, ...], Moved | None] = {}
+        self._canonical: dict[int, tuple[int, tuple[tuple[int, ...], ...]]] = {}
+
+    def number(self, shelf: Shelf) -> int:
+        """The number of a state."""
+        found = self._numbers.get(shelf)
+        if found is None:
+            found = self._numbers[shelf] = len(self.shelves)
+            self.shelves.append(shelf)
+        return found
+
+    def canonical(self, number: int) -> tuple[int, tuple[tuple[int, ...], ...]]:
+        """The state with its members named the least way, and the turns (old slot -> new slot) that lead there."""
+        found = self._canonical.get(number)
+        if found is None:
+            least, turns = canonical(self.shelves[number], self.kind.members)
+            found = self._canonical[number] = self.number(least), turns
+        return found
+
+    def world(self, shelf: Shelf) -> LogWorld:
+        """The machines of a state, as decisions and commands read them."""
+        return LogWorld(self.tables, machines_of(shelf, self.kind, self.tables))
+
+    def step(
+        self, number: int, key: tuple[Any, ...], cause: Sequence[Input], shelf: Shelf | None = None
+    ) -> Moved | None:
+        """One commit: the inputs, what they emit and what the catalogue begins. None: nothing is different afterwards.
+
+        key: names `cause`, which is not compared. shelf: the state with what is over when it happens.
+        """
+        known = (number, *key)
+        if known not in self._steps:
+            self._steps[known] = self._commit(shelf or self.shelves[number], number, cause, awaited=key[0] == "heard")
+        return self._steps[known]
+
+    def _commit(self, shelf: Shelf, number: int, cause: Sequence[Input], *, awaited: bool) -> Moved | None:
+        world = self.world(shelf)
+        for table in self.tables.values():
+            table.fired.clear()
+        decision = decide(world, cause, NOW_MS, self.review)
+        after: dict[int, Machine] = dict(world.cells)
+        for ident, machine in decision.after.items():
+            if machine.entered:
+                machine.order = NEWEST
+            after[ident] = machine
+        self.covered.update(place for table in self.tables.values() for place in table.fired)
+        broken = steps.broken(world.cells, after, decision, cause if awaited else ())
+        shelved = shelf_of(after, self.kind)
+        to = self.number(shelved)
+        return self._moved(world.cells, after, to, decision.moves, broken) if to != number or broken else None
+
+    def _moved(self, before: Mapping[int, Machine], after: Mapping[int, Machine], to: int, moves: Sequence[Move], broken: str) -> Moved:  # fmt: skip
+        codes = {table.code: table for table in self.tables.values()}
+        words = []
+        for move in moves:
+            table = codes[move.kind]
+            change = f"{table.state_names[move.source]} -> {table.state_names[move.target]}"
+            words.append((self._name(after[move.machine]), f"{table.events[move.event]}: {change}", move.why))
+        began = before.get(SERVICE)
+        term = int(after[SERVICE].data["term"]) - int(began.data["term"]) if began is not None else 0
+        aged = sum(
+            1 << self.kind.slot(ident)
+            for ident, machine in after.items()
+            if machine.kind == "server" and ident in before
+            and machine.data["incarnation"] != before[ident].data["incarnation"]
+        )  # fmt: skip
+        now = ranks_of(after, self.kind)
+        stayed = (ident for ident, machine in after.items() if machine.order != NEWEST and ident in now)
+        ranks = tuple(sorted((before[ident].order, *now[ident]) for ident in stayed))
+        return Moved(to, term, ranks, aged, tuple(words), broken)
+
+    def _name(self, machine: Machine) -> str:
+        if machine.kind in ("member", "server"):
+            return f"{machine.kind} {member_name(self.kind.slot(machine.id))}"
+        return machine.kind

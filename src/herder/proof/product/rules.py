@@ -1,0 +1,123 @@
+"""Rules that hold of every reachable pair of a state of the log and a small world."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from herder.proof.product.context import Context
+from herder.proof.product.log import Moved
+from herder.proof.product.shelf import OLDEST, Kind, Shelf
+from herder.proof.product.small import (
+    AGED,
+    DEAD,
+    EMPTY,
+    PRIMARY,
+    STANDBY,
+    TRASHED,
+    Small,
+    can_acknowledge,
+    has,
+    serves,
+)
+
+ENDING = ("retiring", "retired", "archived", "terminated")
+LEADS = ("promote_candidate", "promote_drained")
+
+RULES: dict[str, str] = {
+    "S1": "at most one primary can acknowledge a write, and none that another has followed",
+    "S2": "while a candidate is promoted the old primary cannot acknowledge",
+    "S3": "no acknowledged write is lost by a promotion; W is never empty and always among V; a copy is left",
+    "S4": "no promotion behind the plan's bound",
+    "S5": "nothing is retired or trashed without its owner's consent",
+    "S6": "no remedy begins against what is only uncertain",
+    "S8": "tries are counted, pauses are kept, one automatic failover an hour",
+    "S9": "rest (well, over, or a person has the word) can be reached from every state",
+    "S10": "terms never go back, each change of the lead has its own, no agent is ahead of the log",
+    "S11": "terminated absorbs",
+    "outcomes": "whatever an effect or a deadline can give has a row where it arrives",
+    "landing": "what its sender takes for done is never dropped",
+}
+
+
+def renumbered(small: Small, moved: Moved) -> Small:
+    """Promises lie farther back when the term goes on; a life that the log has counted out is an old one."""
+    members = [
+        member._replace(
+            behind=min(member.behind + moved.term, OLDEST),
+            old=member.old or bool(moved.aged >> slot & 1 and member.host != DEAD),
+        )
+        for slot, member in enumerate(small.members)
+    ]
+    zombie = small.zombie
+    if zombie is not None and moved.term:
+        zombie = zombie._replace(behind=min(zombie.behind + moved.term, OLDEST))
+    return small._replace(members=tuple(members), zombie=zombie)
+
+
+def world_broken(small: Small, kind: Kind) -> str:
+    """The rule that a small world breaks by itself, '' for none."""
+    if small.broken:
+        return small.broken
+    able = [slot for slot in range(kind.members) if can_acknowledge(small, slot)]
+    if len(able) > 1:
+        return "S1: two primaries can acknowledge writes at once"
+    if any(member.behind < 0 for member in small.members):
+        return "S10: an agent has promised to a term that the log does not know"
+    kept = [slot for slot in range(kind.members) if has(small, slot, small.acknowledged)]
+    gone = [member.role for member in small.members if member.role in (TRASHED, EMPTY)]
+    if not kept and not gone:
+        return "S3: no copy of an acknowledged write is left"
+    if TRASHED in gone and not small.consent:
+        return "S5: data goes to the trash without its owner's consent"
+    return ""
+
+
+def pair_broken(shelf: Shelf, small: Small, kind: Kind, due: Sequence[Context]) -> str:
+    """The rule that a pair breaks, '' for none."""
+    if shelf.blank:
+        return ""
+    for context in due:
+        if context.effect in LEADS and _may_still_acknowledge(small, context):
+            return f"S2: a {context.kind} promotes while the old primary may acknowledge"
+    if shelf.failovers > 1:
+        return "S8: a second automatic failover within the hour"
+    if any(work.get("tries", 0) > 2 for work in shelf.works):
+        return "S8: a step is tried more than three times"
+    if not small.consent and (
+        shelf.state in ENDING or any(unit.state in ENDING for unit in shelf.members + shelf.servers)
+    ):
+        return "S5: it is being retired without its owner's consent"
+    if sum(context.effect in LEADS for context in due) > 1:
+        return "S10: two playbooks promote at once"
+    return _sync_set_broken(shelf, small, kind, due)
+
+
+def _may_still_acknowledge(small: Small, context: Context) -> bool:
+    old = small.members[context.old]
+    if context.sync:
+        return can_acknowledge(small, context.old) and not can_acknowledge(small, context.candidate)
+    return old.runs and old.role == PRIMARY and old.host != DEAD and old.lease != AGED
+
+
+def _sync_set_broken(shelf: Shelf, small: Small, kind: Kind, due: Sequence[Context]) -> str:
+    """W of the log's primary, once it serves and nothing changes who leads."""
+    primary = small.members[shelf.primary]
+    if (
+        not kind.sync
+        or shelf.state == "installing"
+        or not serves(small, shelf.primary)
+        or primary.branch != small.leads
+    ):
+        return ""
+    if any(context.effect in LEADS for context in due):
+        return ""
+    if primary.waits & ~shelf.voters:
+        return "S3: the primary waits for one that is no voter of the log"
+    if not primary.waits:
+        return "S3: the primary of a sync plan waits for nobody"
+    return ""
+
+
+def can_hold(role: int) -> bool:
+    """Is there data at all?"""
+    return role in (PRIMARY, STANDBY)
