@@ -105,7 +105,7 @@ class LogWorld(World):
 class Moved(NamedTuple):
     """What a step of the log means for the world outside. to: the state's number; term: how many terms it went on;
     ranks: (before, after, whom it asks) of states that were not left; aged: servers (mask) whose life the log has counted out;
-    moves: (machine, event, why) of each; broken: the rule that the step breaks, '' for none.
+    moves: (machine, event, why) of each; means: a number for term, ranks and aged, 0 = nothing; broken: the rule that the step breaks, '' for none.
     """
 
     to: int
@@ -113,6 +113,7 @@ class Moved(NamedTuple):
     ranks: tuple[tuple[int, int, int], ...]
     aged: int
     moves: tuple[tuple[str, str, str], ...]
+    means: int
     broken: str = ""
 
 
@@ -127,6 +128,7 @@ class Log:
         self.covered: set[tuple[str, int]] = set()
         self._numbers: dict[Shelf, int] = {}
         self._steps: dict[tuple[Any, ...], Moved | None] = {}
+        self._meanings: dict[tuple[Any, ...], int] = {}
         self._canonical: dict[int, tuple[int, tuple[tuple[int, ...], ...]]] = {}
 
     def number(self, shelf: Shelf) -> int:
@@ -195,7 +197,10 @@ class Log:
         now = ranks_of(after, self.kind)
         stayed = (ident for ident, machine in after.items() if machine.order != NEWEST and ident in now)
         ranks = tuple(sorted((before[ident].order, *now[ident]) for ident in stayed))
-        return Moved(to, term, ranks, aged, tuple(words), broken)
+        left = {ident for ident in ranks_of(before, self.kind) if ident not in now or after[ident].order == NEWEST}
+        moot = not term and not aged and not left and all(was == is_now for was, is_now, _ in ranks)
+        means = 0 if moot else self._meanings.setdefault((term, aged, ranks), len(self._meanings) + 1)
+        return Moved(to, term, ranks, aged, tuple(words), means, broken)
 
     def _name(self, machine: Machine) -> str:
         if machine.kind in ("member", "server"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from herder.machines.table import Table
 
@@ -50,7 +50,7 @@ class Violation:
 @dataclass(frozen=True, slots=True)
 class Searched:
     """One aspect. depth: steps of the longest shortest way; whole: every reachable state was seen; resting: states that rest;
-    rows: (kind, number of the row in its table) that fired; rules: rule -> how often it was looked at.
+    rows: (kind, number of the row in its table) that fired.
     """
 
     name: str
@@ -61,7 +61,6 @@ class Searched:
     whole: bool
     resting: int
     abstracts: str
-    rules: dict[str, int] = field(default_factory=dict)
     rows: frozenset[tuple[str, int]] = frozenset()
     violations: tuple[Violation, ...] = ()
 

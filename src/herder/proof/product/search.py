@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from herder.proof.product import rules
@@ -21,25 +21,51 @@ from herder.proof.product.keeping import HANDLERS
 from herder.proof.product.log import Log, Moved
 from herder.proof.product.report import Budget, Searched, Step, Tables, Violation
 from herder.proof.product.shelf import BLANK, member_name, serving
-from herder.proof.product.small import Small, at_rest, turn_small, unmade
+from herder.proof.product.small import Small, at_rest, normal, turn_small, unmade
 from herder.proof.product.words import trace
 
 SHIFT = 32
 
 
 class Next(NamedTuple):
-    """One step from a pair. fair: it happens when the world no longer does its worst."""
+    """One step from a pair. fair: it happens when the world no longer does its worst. who: what acts; act: what it does in
+    the small world; cause: what makes the log step by itself; moved: what the log records; lost: its controller loses the shard.
+    """
 
-    step: Step
     log: int
     world: int
     fair: bool
-    broken: str = ""
-    moves: tuple[tuple[str, str, str], ...] = ()
+    moved: Moved | None
+    who: str
+    act: Act | None
+    cause: Cause | None = None
+    lost: bool = False
+
+    @property
+    def broken(self) -> str:
+        """The rule that the step itself breaks."""
+        return self.moved.broken if self.moved is not None else ""
+
+    def told(self) -> Step:
+        """In words."""
+        if self.cause is not None:
+            return self.cause.step
+        assert self.act is not None
+        whom = f"member {member_name(self.act.whom)}" if self.act.whom >= 0 else "world"
+        more = "; its controller loses the shard and goes on unaware" if self.lost else ""
+        return Step(self.who, whom, self.act.what + more)
+
+
+class Done(NamedTuple):
+    """An act with the number of the world that it leads to. says: the number of what it tells the log, -1 for nothing."""
+
+    act: Act
+    to: int
+    says: int
 
 
 class Search:
-    """One aspect over one set of tables."""
+    """One aspect over one set of tables. Numbers stand for values throughout, and each value's steps are made once."""
 
     def __init__(self, tables: Tables, aspect: Aspect) -> None:
         self.aspect = aspect
@@ -48,24 +74,28 @@ class Search:
         self.rules = Rules(fences=aspect.fences)
         self.worlds: list[Small] = []
         self._numbers: dict[Small, int] = {}
-        self._turned: dict[tuple[int, tuple[int, ...]], int] = {}
-        self._alone: dict[int, list[tuple[Act, int]]] = {}
-        self._acts: dict[tuple[Context, int], list[tuple[Act, int]]] = {}
-        self._signs: dict[tuple[int, int], list[tuple[Act, int]]] = {}
-        self._hooked: dict[tuple[int, tuple[tuple[int, int, int], ...], int], int] = {}
-        self._marks: dict[int, Marks] = {}
-        self._squashed: dict[tuple[Marks, int], int] = {}
-        self._checked: dict[int, str] = {}
+        self._contexts: list[Context] = []
+        self._context_numbers: dict[Context, int] = {}
+        self._sayings: dict[tuple[object, ...], int] = {}
+        self._due_in: dict[int, list[tuple[int, Context]]] = {}
+        self._profiles: dict[object, int] = {}
+        self._profile_of: dict[int, tuple[int, int]] = {}
+        self._profile_values: list[tuple[Marks, tuple[tuple[int, ...], ...], bool]] = []
         self._views: dict[object, int] = {}
         self._view_of: dict[int, int] = {}
-        self._contexts: dict[int, list[Context]] = {}
+        # by number << SHIFT | number
+        self._canonical: dict[int, int] = {}
+        self._alone: dict[int, list[Done]] = {}
+        self._acts: dict[int, list[Done]] = {}
+        self._signs: dict[int, list[Done]] = {}
+        self._heard: dict[int, list[Moved | None]] = {}
+        self._hooked: dict[int, int] = {}
+        self._checked: dict[int, str] = {}
         self.seen: dict[int, int] = {}
         self.logs, self.smalls, self.parents = array("I"), array("I"), array("I")
         self.depths = array("H")
         self.sources, self.targets = array("I"), array("I")
         self.fair = array("b")
-        self.transitions = 0
-        self.looked: dict[str, int] = {}
 
     # ---- numbers
 
@@ -78,64 +108,103 @@ class Search:
         return found
 
     def canonical(self, log: int, world: int) -> tuple[int, int]:
-        """The least of all namings of the members."""
-        world = self._plain(log, world)
-        first, turns = self.log.canonical(log)
-        if len(turns) == 1:
-            return first, self.turned(world, turns[0])
-        return first, min(self.turned(world, turn) for turn in turns)
-
-    def turned(self, world: int, turn: tuple[int, ...]) -> int:
-        """The same world with its members in another order."""
-        found = self._turned.get((world, turn))
+        """The least of all namings of the members, promises told only as far as they matter to what is due."""
+        known = self._profile_of.get(log)
+        if known is None:
+            known = self._profile_of[log] = self._profile(log)
+        key = known[1] << SHIFT | world
+        found = self._canonical.get(key)
         if found is None:
-            small = self.worlds[world]
-            found = self._turned[world, turn] = self.world(turn_small(small, turn))
+            marks, turns, strikes = self._profile_values[known[1]]
+            small = squashed(self.worlds[world], marks)
+            if small.flush >= 0 and not strikes:
+                small = normal(small._replace(flush=-1))
+            found = self._canonical[key] = min(self.world(turn_small(small, turn)) for turn in turns)
+        return known[0], found
+
+    def _profile(self, log: int) -> tuple[int, int]:
+        first, turns = self.log.canonical(log)
+        marks: Marks = tuple(
+            tuple(sorted((-each.behind, each.rank) for _, each in self.due(log) if each.asks >> slot & 1))
+            for slot in range(self.aspect.kind.members)
+        )
+        strikes = any(each.effect == "shrink_sync_set" for _, each in self.due(log))
+        profile = marks, turns, strikes
+        number = self._profiles.setdefault(profile, len(self._profile_values))
+        if number == len(self._profile_values):
+            self._profile_values.append(profile)
+        return first, number
+
+    def due(self, log: int) -> list[tuple[int, Context]]:
+        """Effects that are due in a state of the log, with their numbers."""
+        found = self._due_in.get(log)
+        if found is None:
+            made = contexts(self.log.shelves[log], self.aspect.kind, self.log.tables)
+            found = self._due_in[log] = [(self._context(context), context) for context in made]
+        return found
+
+    def _context(self, context: Context) -> int:
+        found = self._context_numbers.get(context)
+        if found is None:
+            found = self._context_numbers[context] = len(self._contexts)
+            self._contexts.append(context)
         return found
 
     # ---- steps
 
     def nexts(self, log: int, world: int) -> Iterator[Next]:
         """Every step from a pair."""
-        for act, to in self._by_itself(world):
-            yield Next(Step("world", _whom(act), act.what), log, to, act.fair)
-        for act, to in self._told(log, world):
-            yield from self._heard(log, world, act, to, None)
+        for act, to, _ in self._by_itself(world):
+            yield Next(log, to, act.fair, None, "world", act)
+        for done in self._told(log, world):
+            yield from self._steps(log, done, "pulse", None)
         busy: set[int] = set()
-        for context in self._due(log):
-            for act, to in self._done(context, world):
-                if act.fair and (act.event or to != world):
+        for number, context in self.due(log):
+            for done in self._done(number, context, world):
+                if done.act.fair and (done.says >= 0 or done.to != world):
                     busy.add(context.ident)
-                yield from self._heard(log, world, act, to, context)
+                yield from self._steps(log, done, context.kind, context)
         small = self.worlds[world]
         if small.zombie is not None:
-            for act, to in self._done(small.zombie, world):
-                step = Step("controller that lost its shard", _whom(act), act.what)
-                yield Next(step, log, to, fair=False)
+            for act, to, _ in self._done(self._context(small.zombie), small.zombie, world):
+                yield Next(log, to, False, None, "controller that lost its shard", act)  # noqa: FBT003  as fields
         for cause in self.causes.of(log, small):
             late = cause.late and (cause.ident in busy or (not cause.works and bool(busy)))
             if cause.moved is not None and (not late or small.faults):
-                to = self._ordered(cause, world, late=late)
-                yield from self._stepped(log, to, cause.moved, cause.step, fair=cause.fair and not late)
+                to = self._hook(cause.moved, self._ordered(cause, world, late=late))
+                yield Next(cause.moved.to, to, cause.fair and not late, cause.moved, "time", None, cause)
 
-    def _by_itself(self, world: int) -> list[tuple[Act, int]]:
+    def _numbered(self, acts: Iterable[Act], context: Context | None) -> list[Done]:
+        made = []
+        for act in acts:
+            says = -1
+            if act.event or act.besides:
+                key = (context.ident if context is not None else 0, act.event, act.facts, act.besides)
+                says = self._sayings.setdefault(key, len(self._sayings))
+            made.append(Done(act, self.world(act.world), says))
+        return made
+
+    def _by_itself(self, world: int) -> list[Done]:
         found = self._alone.get(world)
         if found is None:
             small = self.worlds[world]
-            acts = [*faults(small, self.aspect.harm), *mends(small), *data(small)]
-            found = self._alone[world] = [(act, self.world(act.world)) for act in acts]
+            acts = (*faults(small, self.aspect.harm), *mends(small), *data(small))
+            found = self._alone[world] = self._numbered(acts, None)
         return found
 
-    def _told(self, log: int, world: int) -> list[tuple[Act, int]]:
-        view = self._view(log)
-        found = self._signs.get((view, world))
+    def _told(self, log: int, world: int) -> list[Done]:
+        key = self._view(log) << SHIFT | world
+        found = self._signs.get(key)
         if found is None:
-            shelf, small = self.log.shelves[log], self.worlds[world]
-            acts = [] if shelf.blank else [*signs(shelf, small, self.aspect.kind)]
-            if self.aspect.kind.on_isolation == "stop" and not shelf.blank:
-                acts += leases(shelf, small, self.aspect.kind, self.causes.wanted(log))
-            found = self._signs[view, world] = [(act, self.world(act.world)) for act in acts]
+            shelf, small, kind = self.log.shelves[log], self.worlds[world], self.aspect.kind
+            acts = [] if shelf.blank else [*signs(shelf, small, kind)]
+            if self._leases(log):
+                acts += leases(shelf, small, kind, self.causes.wanted(log))
+            found = self._signs[key] = self._numbered(acts, None)
         return found
+
+    def _leases(self, log: int) -> bool:
+        return self.aspect.kind.on_isolation == "stop" and not self.log.shelves[log].blank
 
     def _view(self, log: int) -> int:
         """What pulses are judged by; many states of the log are alike in it."""
@@ -144,84 +213,62 @@ class Search:
             shelf = self.log.shelves[log]
             held = shelf.works[shelf.playbook].kind if shelf.playbook >= 0 else ""
             units = tuple((unit.state, unit.role, unit.deposed, unit.leased) for unit in shelf.members)
-            want = self.causes.wanted(log) if self.aspect.kind.on_isolation == "stop" and not shelf.blank else None
+            want = self.causes.wanted(log) if self._leases(log) else None
             key = (shelf.primary, held, units, tuple(server.state for server in shelf.servers), want)
             view = self._view_of[log] = self._views.setdefault(key, len(self._views))
         return view
 
-    def _due(self, log: int) -> list[Context]:
-        found = self._contexts.get(log)
-        if found is None:
-            found = self._contexts[log] = [*contexts(self.log.shelves[log], self.aspect.kind, self.log.tables)]
-        return found
-
-    def _done(self, context: Context, world: int) -> list[tuple[Act, int]]:
-        found = self._acts.get((context, world))
+    def _done(self, number: int, context: Context, world: int) -> list[Done]:
+        key = number << SHIFT | world
+        found = self._acts.get(key)
         if found is None:
             handler = HANDLERS.get(context.effect)
             acts = handler(context, self.worlds[world], self.rules) if handler is not None else ()
-            found = self._acts[context, world] = [(act, self.world(act.world)) for act in acts]
+            found = self._acts[key] = self._numbered(acts, context)
         return found
 
-    def _heard(self, log: int, world: int, act: Act, to: int, context: Context | None) -> Iterator[Next]:
-        who = context.kind if context is not None else "pulse"
-        step = Step(who, _whom(act), act.what)
-        if not act.event and not act.besides:
-            yield Next(step, log, to, act.fair)
+    def _steps(self, log: int, done: Done, who: str, context: Context | None) -> Iterator[Next]:
+        act, to, says = done
+        if says < 0:
+            yield Next(log, to, act.fair, None, who, act)
             return
-        for moved in self.causes.outcomes(log, act, context):
-            yield from self._stepped(log, to, moved, step, fair=act.fair, context=context)
+        key = log << SHIFT | says
+        heard = self._heard.get(key)
+        if heard is None:
+            heard = self._heard[key] = [*self.causes.outcomes(log, act, context)]
+        for moved in heard:
+            if moved is None:
+                yield Next(log, to, act.fair, None, who, act)
+                continue
+            yield Next(moved.to, self._hook(moved, to), act.fair, moved, who, act)
+            if self.aspect.zombies and context is not None and context.asks:
+                yield from self._left_behind(moved, to, act, context)
 
-    def _stepped(
-        self, log: int, world: int, moved: Moved | None, step: Step, *, fair: bool, context: Context | None = None
-    ) -> Iterator[Next]:  # fmt: skip
-        if moved is None:
-            yield Next(step, log, world, fair)
-            return
-        yield Next(step, moved.to, self._hook(moved, world), fair, moved.broken, moved.moves)
-        if self.aspect.zombies and context is not None and context.rank:
-            yield from self._left_behind(moved, world, step, context)
-
-    def _left_behind(self, moved: Moved, world: int, step: Step, context: Context) -> Iterator[Next]:
+    def _left_behind(self, moved: Moved, world: int, act: Act, context: Context) -> Iterator[Next]:
         """The controller that had this effect under way loses its shard and does not know yet."""
         small = self.worlds[world]
-        due = {(other.ident, other.effect) for other in self._due(moved.to)}
+        due = {(other.ident, other.effect) for _, other in self.due(moved.to)}
         if small.zombie is None and small.faults > 0 and (context.ident, context.effect) not in due:
             lost = self.world(small._replace(zombie=context._replace(ident=0), faults=small.faults - 1))
-            words = Step(step.who, step.whom, f"{step.what}; its controller loses the shard and goes on unaware")
-            yield Next(words, moved.to, self._hook(moved, lost), fair=False, moves=moved.moves)
+            yield Next(moved.to, self._hook(moved, lost), False, moved, context.kind, act, lost=True)  # noqa: FBT003
 
     def _ordered(self, cause: Cause, world: int, *, late: bool) -> int:
         """What it takes from what the world may do: an order, or a fault where an answer would have come in time."""
         if not (cause.orders or late):
             return world
-        small, consent = self.worlds[world], cause.consent
-        left = small._replace(
-            orders=small.orders - cause.orders, faults=small.faults - late, consent=small.consent or consent
-        )
-        return self.world(left)
+        small = self.worlds[world]
+        left = small._replace(orders=small.orders - cause.orders, faults=small.faults - late)
+        return self.world(left._replace(consent=small.consent or cause.consent))
 
     def _hook(self, moved: Moved, world: int) -> int:
         """What a step of the log means outside: terms and states are counted anew, lives are counted out."""
-        key = (moved.term << 8 | moved.aged, moved.ranks, world)
+        if not moved.means:
+            return world
+        key = moved.means << SHIFT | world
         found = self._hooked.get(key)
         if found is None:
             small = moved_marks(rules.renumbered(self.worlds[world], moved), moved.ranks)
             found = self._hooked[key] = self.world(small)
-        return found
-
-    def _plain(self, log: int, world: int) -> int:
-        """The world with promises told as far as they matter to what is due."""
-        marks = self._marks.get(log)
-        if marks is None:
-            due = self._due(log)
-            marks = self._marks[log] = tuple(
-                tuple(sorted((-each.behind, each.rank) for each in due if each.asks >> slot & 1))
-                for slot in range(self.aspect.kind.members)
-            )
-        found = self._squashed.get((marks, world))
-        if found is None:
-            found = self._squashed[marks, world] = self.world(squashed(self.worlds[world], marks))
         return found
 
     # ---- the search
@@ -254,8 +301,8 @@ class Search:
             at += 1
         seconds = time.monotonic() - began
         return Searched(
-            self.aspect.name, len(self.logs), self.transitions, seconds, max(self.depths), whole, 0, self.aspect.abstracts,
-            dict(self.looked), frozenset(self.log.covered), tuple(found),
+            self.aspect.name, len(self.logs), len(self.sources), seconds, max(self.depths), whole, 0, self.aspect.abstracts,
+            frozenset(self.log.covered), tuple(found),
         )  # fmt: skip
 
     def _add(self, log: int, world: int, parent: int) -> tuple[int, bool]:
@@ -273,7 +320,6 @@ class Search:
     def _expand(self, at: int) -> Iterator[Violation]:
         log, world = self.logs[at], self.smalls[at]
         for item in self.nexts(log, world):
-            self.transitions += 1
             to, new = self._add(*self.canonical(item.log, item.world), at)
             self.sources.append(at)
             self.targets.append(to)
@@ -288,7 +334,9 @@ class Search:
         if found is None:
             found = self._checked[world] = rules.world_broken(self.worlds[world], self.aspect.kind)
         shelf = self.log.shelves[self.logs[at]]
-        return found or rules.pair_broken(shelf, self.worlds[world], self.aspect.kind, self._due(self.logs[at]))
+        return found or rules.pair_broken(
+            shelf, self.worlds[world], self.aspect.kind, [context for _, context in self.due(self.logs[at])]
+        )
 
     # ---- the way there
 
@@ -296,7 +344,3 @@ class Search:
         rule, _, what = broken.partition(": ")
         steps = tuple(trace(self, at, last))
         return Violation(rule, self.aspect.name, what, tuple(map(str, steps)), steps)
-
-
-def _whom(act: Act) -> str:
-    return f"member {member_name(act.whom)}" if act.whom >= 0 else "world"

@@ -21,8 +21,8 @@ def trace(search: Search, at: int, last: Next) -> Iterator[Step]:
     for place in way[1:]:
         wanted = search.logs[place], search.smalls[place]
         item = next(it for it in search.nexts(log, world) if search.canonical(it.log, it.world) == wanted)
-        yield item.step
-        yield from moves(search, log, item)
+        yield item.told()
+        yield from moves(item)
         log, world = item.log, item.world
     wanted = search.canonical(last.log, last.world)
     fitting = (
@@ -31,11 +31,11 @@ def trace(search: Search, at: int, last: Next) -> Iterator[Step]:
         if search.canonical(it.log, it.world) == wanted and it.broken == last.broken
     )
     item = next(fitting, last)
-    yield item.step
-    yield from moves(search, log, item)
+    yield item.told()
+    yield from moves(item)
 
 
-def moves(search: Search, log: int, item: Next) -> Iterator[Step]:
+def moves(item: Next) -> Iterator[Step]:
     """What the log recorded in this step."""
-    for whom, what, why in item.moves:
+    for whom, what, why in item.moved.moves if item.moved is not None else ():
         yield Step("log", whom, f"{what} ({why})" if why else what)
