@@ -1,7 +1,7 @@
 """Budgets: how many remedies may be under way, and begin within an hour (S8). Pure.
 
-Three layers. A service: one automatic failover an hour (`failovers_per_hour`, orchestrator's number; the catalogue counts
-it on the service itself), restarts and rebuilds by their own counts. A zone and the fleet: here.
+Three layers. A service: one automatic failover an hour (`failovers_per_hour`, orchestrator's number), whatever the cause
+(docs/decisions/0013); restarts and rebuilds by their own counts. A zone and the fleet:
 - Under way at once: 1 % of the services, at least 20 in a zone and 40 in the fleet. Hosts fail about once in thirty
   days and a remedy lasts seconds, so a million services have fewer than ten under way: 1 % is a thousand times that. It is
   no pace for a mass recovery, whose waves have their own window; remedies in its scope are not counted here.
@@ -14,6 +14,7 @@ A full slot is a queue and nobody's page: the remedy begins when one ends. An em
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -68,6 +69,11 @@ def limits_for(failovers_per_hour: int) -> Limits:
     """Whoever allows each service more failovers an hour means it for the fleet too."""
     times = max(failovers_per_hour, 1)
     return Limits(hour_share=min(0.05 * times, 1e6), hour_zone=360 * times, hour_fleet=720 * times)
+
+
+def failovers_left(began_ms: Sequence[int], now_ms: int, per_hour: int) -> int:
+    """How many automatic failovers of a service may begin now. began_ms: of those that counted, in any order (its `failovers`)."""
+    return max(per_hour - sum(at_ms > now_ms - HOUR_MS for at_ms in began_ms), 0)
 
 
 class Budgets:

@@ -12,8 +12,9 @@ from typing import Any
 
 from herder.engine.decide import Draft, Input, page_input
 from herder.engine.world import Machine, World
+from herder.governor.budget import failovers_left
 from herder.governor.gate import UNPARKED, Gate
-from herder.machines.service import HOUR_MS, is_without_data
+from herder.machines.service import is_without_data
 from herder.machines.table import CREATE
 from herder.remedies.enrolment import enrols, kept, overtaken
 from herder.remedies.estimate import choose
@@ -186,8 +187,7 @@ class Catalogue:
         return door.through(service, "restart", lambda: _restart(draft, service, why, alone=alone))
 
     def _budget_left(self, draft: Draft, service: Machine) -> bool:
-        recent = [at for at in service.data.get("failovers", []) if at > draft.now_ms - HOUR_MS]
-        return len(recent) < self.failovers_per_hour
+        return failovers_left(service.data.get("failovers", ()), draft.now_ms, self.failovers_per_hour) > 0
 
     def _strike(self, draft: Draft, service: Machine, door: Door) -> list[Input]:
         """A lost voter goes out of the sync set while another holds everything; the last one is never struck."""
