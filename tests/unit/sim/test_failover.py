@@ -143,6 +143,19 @@ def test_a_disk_that_comes_back_is_started_again_by_a_persons_word():
     assert story(play) == ([], 0)
 
 
+def test_a_service_whose_data_is_lost_is_given_up_by_destroying_it():
+    async def play(fleet):
+        fleet.world.lose_disk(fleet.host("bronze"))
+        await fleet.until(lambda: fleet.paged("data_lost"), 30)
+        service = fleet.committed.named("service", "bronze").id
+        await fleet.plane.control.destroy_service("bronze", "bronze")
+        await fleet.until(lambda: fleet.committed.get(service).state == "retired", 60)
+        await pass_time(30)
+        return fleet.paged("data_lost")
+
+    assert story(play) == []
+
+
 def test_a_disk_that_dies_under_a_standard_primary_is_a_failover_and_nobodys_page():
     async def play(fleet):
         fleet.world.lose_disk(fleet.host("silver"))
@@ -275,6 +288,24 @@ def test_a_host_that_came_back_by_itself_is_taken_back_where_nothing_can_be_fenc
         return fleet.committed.named("server", host.name).data["incarnation"], host.incarnation
 
     assert story(play) == (3, 3)  # 2 was counted for the life that never began
+
+
+@pytest.mark.parametrize("can_fence", [True, False])
+@pytest.mark.parametrize("how", ["never", "unheard"])
+def test_a_server_whose_launch_failed_is_made_when_the_provider_is_back(how, can_fence):
+    async def play(fleet):
+        mood = fleet.world.mood
+        mood.can_fence = can_fence
+        mood.happened, mood.down = float(how == "unheard"), how == "never"  # it is made, and every answer is lost
+        await fleet.plane.control.create_service(engine="postgres", name="late", plan="dev")
+        await pass_time(130)
+        mood.happened, mood.down = 0.0, False
+        await fleet.well("late", 400)
+        await fleet.all_well(60)
+        service = fleet.committed.named("service", "late")
+        return [fleet.committed.get(server).data["directory"] != "" for server in service.data["servers"]]
+
+    assert story(play) == [True]
 
 
 def test_pages_of_a_destroyed_service_are_over():
