@@ -118,7 +118,8 @@ class Watch:
         server = self._world().named("server", pulse.server)
         if server is None:
             return
-        if server.state in ("uncertain", "unavailable"):
+        # one whose launch was never answered has no place in the log yet: its next start gives it one
+        if server.state in ("uncertain", "unavailable") and server.data.get("directory"):
             self._submit(Input(server.id, "heard", {}, actor="pulse"))
         for heard in pulse.members:
             self._judge_member(server, heard, now)

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from herder.engine.effects import Outcome
 from herder.engine.world import Machine
-from herder.model.errors import Conflict, Environment, HerderError, Refused
+from herder.model.errors import Conflict, Environment, HerderError, NotFound, Refused
 from herder.ports.provider import ServerHandle
 from herder.remedies.hands import Hands
 from herder.remedies.ours import OURS_PAUSE_S, is_ours
@@ -65,13 +65,12 @@ async def boot_server(hands: Hands, server: Machine) -> Outcome:
     token = await hands.mint_join(server.name, server.data["incarnation"])
     _expect(hands, server)
     try:
-        handle = await hands.provider.boot(hands.launch(server, token))
+        handle = await _boot(hands, server, token)
     except Conflict:
-        before = server.data["incarnation"] - 1
         try:
-            await hands.provider.fence(server.name, before)
+            await hands.provider.fence(server.name, server.data["incarnation"] - 1)
         except Refused:
-            return await _take_back(hands, server, before)
+            return await _take_back(hands, server)
         handle = await hands.provider.boot(hands.launch(server, token))
     except Environment as error:
         return Outcome(Up.FAILED, why=error.message)
@@ -81,32 +80,48 @@ async def boot_server(hands: Hands, server: Machine) -> Outcome:
     return outcome
 
 
-async def _take_back(hands: Hands, server: Machine, before: int) -> Outcome:
-    """The life before it runs and cannot be ended: the log goes on with that one. The number that was counted is not used
-    again, since a boot of it may still be on its way.
+async def _boot(hands: Hands, server: Machine, token: str) -> ServerHandle:
+    """One that never came up may not even be there: its launch failed. It is made then; what held data never is."""
+    try:
+        return await hands.provider.boot(hands.launch(server, token))
+    except NotFound:
+        if server.data.get("directory"):
+            raise
+        return await hands.provider.create(hands.launch(server, token), server.data["address"])
+
+
+async def _take_back(hands: Hands, server: Machine) -> Outcome:
+    """A life before it runs and cannot be ended: the log goes on with that one. It is the one that ran when the first of these
+    starts was tried, or that of a try whose answer was lost; asked for it by its number, the provider adopts it. Numbers that
+    were counted are not used again, since a boot may still be on its way.
     """
-    now, counted = hands.clock.monotonic(), server.data["incarnation"]
-    hands.board.expect(server.name, before, now, machine=server.id, member=server.data.get("member", 0))
-    if not await hands.until(lambda: _is_heard(hands, server, before), FIRST_PULSE_S):
-        return Outcome(Up.FAILED, why=f"incarnation {before} still runs, may not be fenced and sends no pulse")
-    facts = {"incarnation": before, "counted": counted}
-    return Outcome(Up.UP, facts, why=f"incarnation {before} came back by itself, and nothing here may fence it")
+    counted, tries = server.data["incarnation"], max(int(server.data.get("boots", 0)), 1)
+    older = server.copy()
+    for before in range(counted - 1, max(counted - 1 - tries, 0), -1):
+        older.data["incarnation"] = before
+        try:
+            handle = await hands.provider.boot(hands.launch(older, await hands.mint_join(server.name, before)))
+        except Conflict:
+            continue
+        outcome = await _await_pulse(hands, older, handle)
+        outcome.facts.update(incarnation=before, counted=counted)
+        return outcome
+    return Outcome(Up.FAILED, why="an earlier incarnation still runs, and nothing here may fence it")
 
 
 async def _await_pulse(hands: Hands, server: Machine, handle: ServerHandle) -> Outcome:
     incarnation = server.data["incarnation"]
     _expect(hands, server)
 
-    if not await hands.until(lambda: _is_heard(hands, server, incarnation), FIRST_PULSE_S):
+    def heard() -> bool:
+        track = hands.board.servers.get(server.name)
+        return track is not None and track.incarnation == incarnation and track.frames > 0
+
+    if not await hands.until(heard, FIRST_PULSE_S):
         return Outcome(Up.FAILED, why=f"no pulse within {FIRST_PULSE_S:.0f} s of its start")
     ground = await hands.provider.ground()
     facts = {"namespace": handle.namespace, "directory": handle.directory, "provider": ground.name}
     return Outcome(Up.UP, facts, why="its agent sends its pulse")
-
-
-def _is_heard(hands: Hands, server: Machine, incarnation: int) -> bool:
-    track = hands.board.servers.get(server.name)
-    return track is not None and track.incarnation == incarnation and track.frames > 0
 
 
 def _expect(hands: Hands, server: Machine) -> None:
