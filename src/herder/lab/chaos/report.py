@@ -111,14 +111,16 @@ def _times(course: Course, load: Load, account: Account, mine: Sequence[Happened
     written = sorted(entry.at for entry in load.written if entry.ack)
     probed = sorted(entry.at for entry in load.probed if entry.ack)
     end = max(written, default=course.healed)
-    starts = [fault.began for fault in mine]
-    served = []
+    seen, served = {}, {}
     for fault in mine:
-        until = next((began for began in starts if began > fault.began), end)
-        fault.gap_s = gap_in(written, fault.began, until)
-        served.append(gap_in(probed, fault.began, until))
-    account.gaps = spread([fault.gap_s for fault in mine if fault.gap_s is not None])
-    account.server_gaps = spread([found for found in served if found is not None])
+        since = min(
+            other.began for other in mine if other.planned.at_s == fault.planned.at_s
+        )  # two at once: one window
+        until = min((other.began for other in mine if other.planned.at_s > fault.planned.at_s), default=end)
+        fault.gap_s = seen[since] = gap_in(written, since, until)
+        served[since] = gap_in(probed, since, until)
+    account.gaps = spread([found for found in seen.values() if found is not None])
+    account.server_gaps = spread([found for found in served.values() if found is not None])
     account.without_writes_s = without_writes_s(written, course.began, end)
 
 
@@ -164,14 +166,13 @@ def tell_effects(course: Course) -> None:
         if not fault.service:
             fault.effect = fault.how or "started again by herder" if fault.planned.lasts_s == 0 else fault.how
             continue
-        later = [
-            other.at_ms for other in course.happened if other.service == fault.service and other.at_ms > fault.at_ms
-        ]
-        until = min(later, default=1 << 62)
+        own = [other for other in course.happened if other.service == fault.service]
+        since = min(other.at_ms for other in own if other.planned.at_s == fault.planned.at_s)  # two at once: one story
+        until = min((other.at_ms for other in own if other.planned.at_s > fault.planned.at_s), default=1 << 62)
         service = course.loads[fault.service].service
-        own = [event for event in events if fault.at_ms <= event["at_ms"] < until and is_of(event, service)]
-        fence = fence_of(own, sum(member["voter"] for member in service["members"]))
-        fault.effect = story_of(own, 0, fence).replace(" at term 0", "") or "herder did nothing"
+        moves = [event for event in events if since <= event["at_ms"] < until and is_of(event, service)]
+        fence = fence_of(moves, sum(member["voter"] for member in service["members"]))
+        fault.effect = story_of(moves, 0, fence).replace(" at term 0", "") or "herder did nothing"
 
 
 def plane_gaps(course: Course) -> list[float]:
