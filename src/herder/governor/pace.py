@@ -17,6 +17,11 @@ INTERVALS_MIN = 3
 """Fewer than this many intervals give no forecast: a guess is worse than none."""
 
 
+STANDSTILL_MS = 600_000
+"""Ten minutes in which nothing came well: something was in the way, and a pace from before it went says nothing of the pace after.
+A recovery that stands still for so long has its page."""
+
+
 def next_window(window: int, well: int, failed: int, ceiling: int, floor: int = 1) -> int:
     """How many may be under way at once after `well` and `failed` ended. window: how many might until now.
 
@@ -66,7 +71,9 @@ def forecast(samples: Sequence[Sequence[int]], left: int, now_ms: int) -> Foreca
     """From measured rates only; None while there are too few of them, or nothing has come well yet.
 
     samples: [at_ms, left] in order of time. early and late: the faster and the slower fifth of the measured intervals.
+    What was measured before it last stood still for long is left out.
     """
+    samples = _since_standstill(samples)
     rates = _rates(samples)
     if left <= 0:
         return Forecast(now_ms, now_ms, now_ms, 0.0)
@@ -81,6 +88,18 @@ def forecast(samples: Sequence[Sequence[int]], left: int, now_ms: int) -> Foreca
         end_ms=now_ms + _ms(left, mean), early_ms=now_ms + _ms(left, max(fast, mean)),
         late_ms=now_ms + _ms(left, min(slow, mean)) if slow > 0 else 0, per_s=mean,
     )  # fmt: skip
+
+
+def _since_standstill(samples: Sequence[Sequence[int]]) -> Sequence[Sequence[int]]:
+    """From the first sample after the last long standstill on; all of them where there was none that has ended."""
+    first = 0
+    at_ms, fewest = samples[0] if samples else (0, 0)
+    for number, (now_ms, left) in enumerate(samples):
+        if left < fewest:
+            if now_ms - at_ms >= STANDSTILL_MS:
+                first = number
+            at_ms, fewest = now_ms, left
+    return samples[first:]
 
 
 def _rates(samples: Sequence[Sequence[int]]) -> list[float]:

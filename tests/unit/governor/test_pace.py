@@ -72,6 +72,23 @@ def test_where_it_stood_still_nobody_tells_how_late():
     assert seen.end_ms > 40_000
 
 
+def test_a_pace_from_before_a_long_standstill_is_not_a_pace_of_now():
+    """Found by a drill: a zone without power for forty minutes was foretold to be well six hours after it was back."""
+    still = [[at_ms, 100] for at_ms in range(0, 2_400_000, 60_000)]
+    moving = [[2_400_000 + second * 1000, 100 - 5 * second] for second in range(1, 6)]
+    assert forecast([*still, *moving[:3]], 85, 2_403_000) is None  # two intervals since: nobody can tell yet
+    seen = forecast([*still, *moving], 75, 2_405_000)
+    assert seen is not None
+    assert (seen.per_s, seen.end_ms) == (5.0, 2_420_000)
+
+
+def test_a_standstill_that_goes_on_leaves_what_was_measured():
+    moved = steady(10, 1000, 5)
+    seen = forecast([*moved, [940_000, 960]], 960, 940_000)
+    assert seen is not None
+    assert seen.per_s == 40 / 940
+
+
 def test_where_more_fall_than_come_well_there_is_none():
     assert forecast([[0, 100], [1000, 120], [2000, 110], [3000, 130]], 130, 3000) is None
 
