@@ -39,7 +39,7 @@ def read(path: str) -> Inventory:
     """A file of TOML, or of JSON with the same keys. NotFound, InvalidInput."""
     try:
         text = Path(path).expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as problem:
+    except (OSError, ValueError, RuntimeError) as problem:  # the last two: not UTF-8, a path or a home that cannot be
         raise NotFound(
             f"{path} cannot be read: {problem}", "docs/guides/drill.md shows what such a file holds"
         ) from None
@@ -47,7 +47,7 @@ def read(path: str) -> Inventory:
         return parse(document(text, path), path)
     try:
         facts = json.loads(text)
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise InvalidInput(f"{path} is not JSON: {problem}", "mend it, or write TOML") from None
     if not isinstance(facts, dict):
         raise InvalidInput(f"{path} is not a JSON object", "docs/guides/drill.md shows what such a file holds")

@@ -97,7 +97,7 @@ def read(path: str = "") -> Manual:
         return parse(text(), "manual.toml")
     try:
         return parse(Path(path).expanduser().read_text(encoding="utf-8"), path)
-    except (OSError, UnicodeDecodeError) as problem:
+    except (OSError, ValueError, RuntimeError) as problem:  # the last two: not UTF-8, a path or a home that cannot be
         raise NotFound(f"{path} cannot be read: {problem}", "`herder drill s3-2017 --copy DIR` writes one") from None
 
 

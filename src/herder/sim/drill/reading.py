@@ -38,7 +38,7 @@ MOST_SERVICES = 20_000_000
 
 LONGEST_S = 7 * 86_400.0
 _CLOCK = re.compile(r"^(\d{1,2}):(\d{2})(?::(\d{2}))?$")
-_AFTER = re.compile(r"^\+(?:(\d+):)?(\d{1,3}):(\d{2})$")
+_AFTER = re.compile(r"^\+(?:(\d{1,3}):)?(\d{1,3}):(\d{2})$")
 _TIMES = 'write "17:37" (the day of the start), "+1:05:00" or "+05:30" (after the start), or 2017-02-28T17:37:00Z'
 _OPTIONAL = ("until", "share", "spread_s", "return_s", "delay_s", "step_s", "direction", "image")
 
@@ -63,11 +63,11 @@ def read(name_or_path: str) -> Scenario:
     """A scenario by its name, or from a file. InvalidInput, NotFound."""
     if not name_or_path.endswith(SUFFIX) and "/" not in name_or_path:
         return parse(text_of(name_or_path), name_or_path)
-    path = Path(name_or_path).expanduser()
     try:
+        path = Path(name_or_path).expanduser()
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as problem:
-        raise NotFound(f"{path} cannot be read: {problem}", "`herder drill NAME --copy FILE` writes one") from None
+    except (OSError, ValueError, RuntimeError) as problem:  # the last two: not UTF-8, a path or a home that cannot be
+        raise NotFound(f"{name_or_path} cannot be read: {problem}", "`herder drill NAME --copy FILE` writes one") from None
     return parse(text, path.stem, str(path))
 
 
@@ -246,6 +246,8 @@ def _moment(section: Section, key: str, start_ms: int | None) -> int:
     if isinstance(value, datetime):
         if value.tzinfo is None:
             section.wrong(key, "has no time zone", f"write {value.isoformat()}Z for UTC")
+        if not 1970 <= value.year < 9000:  # a day later must still be a date
+            section.wrong(key, f"is in the year {value.year}", "write one from 1970 on")
         return round(value.timestamp() * 1000)
     if start_ms is None:
         section.wrong(key, f"is {value!r}", "write a date and a time: 2017-02-28T17:30:00Z")

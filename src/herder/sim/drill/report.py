@@ -65,6 +65,7 @@ def _verdict(result: DrillResult) -> str:
         return f'<div class="verdict"><b>✓ Everything holds.</b> All {len(verdicts)} assertions of the scenario are true of this run.</div>'
     words = "; ".join(f"{verdict.wanted}, it was {number(verdict.value)}" for verdict in missed)
     early = f"The day was not run to its end: {result.ended_early}. " if result.ended_early else ""
+    early += f"Errors of herder's own that nobody foresaw: {result.crashed}, see the notes. " if result.crashed else ""
     told = f"{len(missed)} of {len(verdicts)} assertions do not hold: {words}." if missed else ""
     return f'<div class="verdict failed"><b>✗ It does not hold.</b> {escape(early + told)}</div>'
 

@@ -116,6 +116,7 @@ class DrillResult:
 
     amplification = effects_done / effects_needed. well_ms: when the last service was well, None = not within the day.
     counts: "kind.event" -> committed moves. ended_early: why the day was not run to its end, '' when it was.
+    crashed: errors of herder's own code that nobody foresaw; the notes name them.
     """
 
     scenario: Scenario
@@ -154,6 +155,7 @@ class DrillResult:
     counts: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     ended_early: str = ""
+    crashed: int = 0
 
     @property
     def amplification(self) -> float | None:
@@ -185,8 +187,8 @@ class DrillResult:
 
     @property
     def passed(self) -> bool:
-        """Everything that was wanted holds, and the day was run to its end."""
-        return not self.ended_early and all(verdict.ok for verdict in self.verdicts)
+        """Everything that was wanted holds, the day was run to its end, and nothing of herder's own crashed."""
+        return not self.ended_early and not self.crashed and all(verdict.ok for verdict in self.verdicts)
 
     def value(self, measure: Measure) -> float | None:
         """The number behind a measure; None when there is none."""
@@ -214,7 +216,7 @@ class DrillResult:
             "log_bytes_per_move": _per(self.log_bytes, self.transitions),
             "bytes_per_machine": _per(self.machine_bytes, self.machines),
             "bottleneck": asdict(bottleneck) if bottleneck else None, "passed": self.passed,
-            "ended_early": self.ended_early, "wanted": [verdict.facts() for verdict in self.verdicts],
+            "ended_early": self.ended_early, "crashed": self.crashed, "wanted": [verdict.facts() for verdict in self.verdicts],
             "remedies": [asdict(each) for each in self.remedies], "parked": [asdict(each) for each in self.parked],
             "pages_sent": [asdict(each) for each in self.pages], "forecasts": [asdict(each) for each in self.forecasts],
             "limits": [asdict(each) for each in self.limits], "by_hand": _hand(self.hand), "counts": dict(self.counts),

@@ -12,6 +12,7 @@ from typing import Any
 from herder.engine.follower import Lag
 from herder.ports.store import Store
 from herder.sim import clock
+from herder.sim.crashes import Crashes
 from herder.sim.drill.day import FLOOR_BEATS, Day
 from herder.sim.drill.observer import Ended, Observer
 from herder.sim.drill.result import DrillResult
@@ -39,7 +40,10 @@ def run_drill(drill: Drill, on_progress: OnProgress) -> DrillResult:
     turns_s = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_S)
     try:
-        return clock.run(lambda: _live(drill, store, on_progress))
+        with Crashes() as crashes:
+            result = clock.run(lambda: _live(drill, store, on_progress))
+        told = tuple(f"Herder's own code failed: {words}" for words in dict.fromkeys(crashes.told))
+        return replace(result, crashed=len(crashes.told), notes=told + result.notes)
     finally:
         sys.setswitchinterval(turns_s)
         store.close()

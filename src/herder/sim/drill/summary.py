@@ -30,6 +30,8 @@ def summary(result: DrillResult) -> RenderableType:
     parts += [_verdict_line(f"{verdict.wanted}: {number(verdict.value)}", ok=verdict.ok) for verdict in result.verdicts]
     if result.ended_early:
         parts.append(_verdict_line(f"the day was not run to its end: {result.ended_early}", ok=False))
+    if result.crashed:
+        parts.append(_verdict_line(f"errors of herder's own that nobody foresaw: {result.crashed}", ok=False))
     return Group(*parts)
 
 

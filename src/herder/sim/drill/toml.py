@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import tomllib
 from collections.abc import Sequence
@@ -54,9 +55,17 @@ def document(text: str, name: str) -> Section:
     """The root of a file. name: how errors call it. InvalidInput when it is no TOML."""
     try:
         facts = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as problem:
+    except (ValueError, RecursionError) as problem:  # tomllib's own error is a ValueError; so is a number too long to read
         raise InvalidInput(f"{name} is not TOML: {problem}", "mend that line; https://toml.io has the syntax") from None
     return Section(facts, (), name, lines_of(text))
+
+
+def _is_finite(value: float) -> bool:
+    """Not `inf`, not `nan`, and no whole number that is too large to calculate with."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 @dataclass(slots=True)
@@ -110,6 +119,8 @@ class Section:
         bounds = f"a number of at least {least:g}" + (f" and at most {most:g}" if most is not None else "")
         if isinstance(value, bool) or not isinstance(value, int | float):
             self.wrong(key, f"is {value!r}, not a number", f"write {bounds}, without quotes")
+        if not _is_finite(value):
+            self.wrong(key, f"is {value!r:.20}", f"write {bounds}")
         if value < least or (most is not None and value > most):
             self.wrong(key, f"is {value:g}", f"write {bounds}")
         return float(value)

@@ -18,7 +18,7 @@ from herder.machines.dependency import What
 from herder.model.errors import HerderError
 from herder.sim.clock import run
 from herder.sim.controller import Controller
-from herder.sim.seeds.crashes import Crashes
+from herder.sim.crashes import Crashes
 from herder.sim.seeds.logbook import Logbook, projection_differs, read
 from herder.sim.seeds.person import Person, Player, play
 from herder.sim.seeds.plan import Item, Plan
@@ -147,7 +147,9 @@ class _Seed:
             for words in unexplained(committed):
                 self.witness.wrong("unwell", f"{words} twenty minutes after all was healed, and nobody was told why")
             self.person.clear_up()
-            if not await self._until_well(began + LAST_S):
+            # nobody may fence: only a person could do more, and time changes nothing
+            last_s = LAST_S if self.plan.can_fence else HEALED_S + SETTLED_S
+            if not await self._until_well(began + last_s):
                 self._left(await self._committed())
         await asyncio.sleep(SETTLED_S)
 

@@ -1,8 +1,10 @@
 """A drill says how it was run: what a reader would else take for the fleet's own slowness."""
 
+import logging
 from dataclasses import replace
 
 from herder.sim.drill import manual, reading
+from herder.sim.drill.observer import Observer
 from herder.sim.drill.report import render
 from herder.sim.drill.run import SERVICES_A_BEAT, run_drill, stretched
 from herder.sim.drill.stores import memory
@@ -31,3 +33,19 @@ def test_the_report_of_a_stretched_drill_says_so_before_anything_else(monkeypatc
     page = render(result)
     assert "The pulse is stretched" in page
     assert "every 2 s" in page
+
+
+def test_a_drill_in_which_herder_itself_fails_does_not_pass(monkeypatch):
+    scenario = reading.read("s3-2017").with_services(20)
+    scenario = replace(
+        scenario, events=(), rates=(), end_ms=scenario.start_ms + 300_000, measured_ms=scenario.start_ms, wanted=()
+    )
+
+    def broken(self: Observer, *args: object) -> None:
+        logging.getLogger("herder.effects").error("an effect crashed", exc_info=ZeroDivisionError("by us"))
+
+    monkeypatch.setattr(Observer, "_tick", broken)
+    result = run_drill(Drill(scenario, 20, 7, memory, "memory", manual.read()), lambda progress: None)
+    assert result.crashed > 0
+    assert not result.passed
+    assert "an effect crashed: ZeroDivisionError: by us" in result.notes[0]

@@ -1,4 +1,4 @@
-"""Hears what herder's own loggers say while a seed runs: a handler that crashed is a finding, not a line that scrolls by."""
+"""Hears what herder's own loggers say while a seed or a drill runs: a handler that crashed is a finding, not a line that scrolls by."""
 
 from __future__ import annotations
 
