@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from herder.cli import options
+from herder.model.errors import InvalidInput
+
+Mutants = Annotated[bool, typer.Option("--mutants", help="Break tables and arithmetic in turn: who notices?")]
+MutantsFile = Annotated[str, typer.Option("--mutants-file", metavar="FILE", help="Your own mutants, in TOML.")]
+Traces = Annotated[bool, typer.Option("--traces", help="With the way to what was noticed.")]
 
 
-def verify(as_json: options.Json = False) -> None:
+def verify(
+    as_json: options.Json = False, *, mutants: Mutants = False, mutants_file: MutantsFile = "", traces: Traces = False
+) -> None:
     """Prove the safety rules over every state that the lifecycle tables can reach; exit code 1 when one fails."""
+    if mutants or mutants_file:
+        from herder.cli import proofs
+
+        raise typer.Exit(proofs.mutants(mutants_file, as_json=as_json, traces=traces))
+    if traces:
+        raise InvalidInput("--traces belongs to --mutants", "herder verify --mutants --traces")
     from herder.machines.verify import main
 
     raise typer.Exit(main(["--json"] if as_json else []))

@@ -47,6 +47,9 @@ OTHERS_TELL: dict[tuple[str, str], str] = {
 }
 """Waits that may begin anew without a page, and who pages instead."""
 
+ONE_PAGE: frozenset[tuple[str, str]] = frozenset({("dependency", "unavailable"), ("dependency", "restart")})
+"""(kind, state) that may last for hours: it is told once."""
+
 PAGED_ON_ENTRY: frozenset[tuple[str, str]] = frozenset({("archive", "unavailable"), ("rollout", "paused")})
 """(kind, state) that is entered with a page, unless a person's order leads there: whoever waits there has been told of."""
 
@@ -97,21 +100,33 @@ def told_once(tables: Sequence[Table]) -> Iterator[Finding | int]:
     """
     for table in tables:
         for row in table.rows:
-            if row.page is not None and row.guard is not None and row.update is not None and row.source == row.target:
-                if (table.kind, row.source) not in OTHERS_TELL:
-                    continue
+            if (table.kind, row.source) in ONE_PAGE and row.source == row.target and row.page is not None:
                 yield 1
-                if _may(row, {**FACTS, **_change(row, FACTS, {})}, {}):
+                if row.guard is None or _may(row, {**FACTS, **_change(row, FACTS, {})}, {}):
                     yield Finding("pages", f"{table.kind}.{row.source}", f"{in_words(row)}: pages again and again")
             if (table.kind, row.target) in PAGED_ON_ENTRY and row.source != row.target and row.event not in ORDERS:
                 yield 1
                 if row.page is None:
                     yield Finding("pages", f"{table.kind}.{row.source}", f"{in_words(row)}: and nobody is told")
-        if table.kind == "server":
-            third = _row(table, "unavailable", "boot", {**FACTS, "boots": 3}, {})
+        yield from _told_at_all(table)
+
+
+def _told_at_all(table: Table) -> Iterator[Finding | int]:
+    for kind, state in sorted(ONE_PAGE):
+        if kind == table.kind:
             yield 1
-            if third is None or third.page is None:
-                yield Finding("pages", "server.unavailable", "three starts failed, and nobody is told")
+            if not any(row.source == row.target == state and row.page for row in table.rows):
+                yield Finding("pages", f"{kind}.{state}", "it lasts, and nobody is ever told")
+    if table.kind == "page":
+        yield 1
+        again = _row(table, "open", "again", FACTS, {})
+        if again is None or not again.keep or _change(again, {"times": 1}, {}).get("times") != 2:
+            yield Finding("pages", "page.open", "the same trouble again is not counted on the page that is open")
+    if table.kind == "server":
+        yield 1
+        third = _row(table, "unavailable", "boot", {**FACTS, "boots": 3}, {})
+        if third is None or third.page is None:
+            yield Finding("pages", "server.unavailable", "three starts failed, and nobody is told")
 
 
 def suspected(tables: Sequence[Table]) -> Iterator[Finding | int]:
@@ -169,6 +184,48 @@ def drains(tables: Sequence[Table]) -> Iterator[Finding | int]:
                     yield Finding("S8", "dependency.unavailable", what)
 
 
+_LED = (("service", "promoted"), ("candidate", "promoted"), ("old_primary", "deposed"))
+
+
+def led(tables: Sequence[Table]) -> Iterator[Finding | int]:
+    """Others follow a new primary once the service, the new and the old one have all been told of it, in one record (S1)."""
+    for table in tables:
+        after = {state.name for state in table.states if state.effect and state.effect.name == "repoint_standbys"}
+        for row in table.rows:
+            if row.target in after and row.source != row.target:
+                sent = {(emit.to, emit.event) for emit in row.emits}
+                missing = [f"{to}: {event}" for to, event in _LED if (to, event) not in sent]
+                yield 1
+                if missing:
+                    what = f"{in_words(row)}: not told: {', '.join(missing)}"
+                    yield Finding("S1", f"{table.kind}.{row.source}", what)
+
+
+def passed_on(tables: Sequence[Table]) -> Iterator[Finding | int]:
+    """When a server falls, its member is asked about: the service would be taken for well without it (S6)."""
+    lives, falls = ("available", "uncertain", "upgrading"), ("uncertain", "unavailable")
+    for table in tables:
+        for row in table.rows if table.kind == "server" else ():
+            if row.source in lives and row.target in falls and row.source != row.target:
+                yield 1
+                if not any(emit.to == "member" for emit in row.emits):
+                    yield Finding("S6", f"server.{row.source}", f"{in_words(row)}: its member is taken for well")
+
+
+def obeyed(tables: Sequence[Table]) -> Iterator[Finding | int]:
+    """Who aborts ends it, who pauses holds it, and what does not go well stops."""
+    for table in tables:
+        for row in table.rows:
+            wanted = {"abort": "aborted", "pause": "paused", "stopped": "paused", "window_over": "paused"}.get(
+                row.event
+            )
+            if wanted is None or wanted not in table.state_codes:
+                continue
+            yield 1
+            if row.target != wanted:
+                yield Finding("orders", f"{table.kind}.{row.source}", f"{in_words(row)}: it is not {wanted}")
+
+
 def lets_go(tables: Sequence[Table]) -> Iterator[Finding | int]:
     """Whoever a playbook holds is let go when it ends, however it ends."""
     kinds = {table.kind: table for table in tables}
@@ -178,6 +235,14 @@ def lets_go(tables: Sequence[Table]) -> Iterator[Finding | int]:
             if _leaves(kinds, emit.to, emit.event) == {HOLDER}
         }  # fmt: skip
         finals = {state.name for state in table.states if state.final}
+        began = [
+            emit for row in table.rows if row.source == ABSENT for emit in row.emits if emit.event.endswith("began")
+        ]
+        for emit in began:
+            yield 1
+            if emit.to not in held:
+                what = f"'{emit.event}' does not make its {emit.to} held: two of them may run at once"
+                yield Finding("held", f"{table.kind}.{ABSENT}", what)
         for row in table.rows:
             if row.target not in finals or row.source == ABSENT:
                 continue

@@ -37,12 +37,12 @@ def _scene(name: str, members: int, voters: int, **left: int) -> Scene:
 
 
 QUICK: tuple[Scene, ...] = (
-    _scene("three members, two failovers", 3, 2, commits=1, leads=2),
-    _scene("three members, a voter comes while the lead moves", 3, 1, commits=1, leads=1, rebuilds=1),
-    _scene("three members, a voter goes while the lead moves", 3, 2, commits=1, leads=1, strikes=1),
     _scene("three members, one voter comes and one goes", 3, 2, commits=1, strikes=1, rebuilds=1),
-    _scene("four members, a failover", 4, 3, commits=1, leads=1),
+    _scene("three members, two failovers", 3, 2, commits=1, leads=2),
+    _scene("three members, a voter goes while the lead moves", 3, 2, commits=1, leads=1, strikes=1),
     _scene("four members, one voter comes and one goes", 4, 2, commits=1, strikes=1, rebuilds=1),
+    _scene("four members, a failover", 4, 3, commits=1, leads=1),
+    _scene("three members, a voter comes while the lead moves", 3, 1, commits=1, leads=1, rebuilds=1),
 )
 """Seconds: each change of voters against each way to move the lead."""
 

@@ -71,19 +71,10 @@ def broken(fleet: Fleet) -> tuple[str, str] | None:
             return "S3", f"member {primary} waits for nobody: it acknowledges alone"
         if not {*node.waits} <= {*voters}:
             return "S3", f"W is no subset of V: member {primary} waits for any of {node.waits}, voters are {voters}"
-    leading = [ident for ident, each in enumerate(fleet.nodes, 1) if each.leads and _role(fleet, ident) == "primary"]
-    if len(leading) > 1 and _settled(fleet):
-        return "S1", f"members {leading} lead, and the log takes each of them for the primary"
+    roles = [ident for ident, unit in enumerate(fleet.members, 1) if fact(unit.facts, "role") == "primary"]
+    if roles != [primary] or fact(fleet.members[primary - 1].facts, "deposed"):
+        return "S1", f"the service's primary is member {primary}, and the log takes {roles or 'nobody'} for it"
     return None
-
-
-def _role(fleet: Fleet, ident: int) -> str:
-    return str(fact(fleet.members[ident - 1].facts, "role"))
-
-
-def _settled(fleet: Fleet) -> bool:
-    """No playbook is between a promotion and its record."""
-    return not fleet.works
 
 
 def search(control: Control, scene: Scene, most: int) -> Searched:
