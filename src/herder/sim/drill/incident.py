@@ -14,7 +14,7 @@ from typing import Any
 
 from herder.model.errors import InvalidInput, NotFound
 from herder.sim.drill import inventory, reading
-from herder.sim.drill.scenario import PARTS, Event, Measure, Scenario, Scope, Wanted, What
+from herder.sim.drill.scenario import PARTS, RULES, Event, Measure, Scenario, Scope, Wanted, What
 from herder.sim.drill.words import clock, counted, day, lasted
 
 Facts = Mapping[str, Any]
@@ -32,12 +32,15 @@ LEAST_SPREAD_S = 1.0
 
 @dataclass(slots=True)
 class Fall:
-    """One server's trouble. back_ms: None = not within the log. known_dead: its provider or a fence said so."""
+    """One server's trouble. back_ms: None = not within the log. known_dead: its provider or a fence said so. started: herder
+    started it again, it did not come back by itself.
+    """
 
     server: str
     at_ms: int
     back_ms: int | None = None
     known_dead: bool = False
+    started: bool = False
 
 
 def scenario_from(
@@ -110,7 +113,8 @@ def _falls(rows: Sequence[Facts]) -> list[Fall]:
                 found.append(fall)
             fall.known_dead = fall.known_dead or event in {"gone", "fenced"}
         elif event in BACK and name in open_now:
-            open_now.pop(name).back_ms = int(row["at_ms"])
+            fall = open_now.pop(name)
+            fall.back_ms, fall.started = int(row["at_ms"]), event == "up"
     return found
 
 
@@ -125,11 +129,13 @@ def _struck(zone: str, what: What, falls: Sequence[Fall], servers: int) -> Event
     spread = (max(fall.at_ms for fall in falls) - first) / 1000
     backs = [fall.back_ms for fall in falls if fall.back_ms is not None]
     until = max(backs, default=None)
+    if what is What.POWER_OFF and all(fall.started for fall in falls):
+        what = What.HALT  # none came back by itself: there was power, and they only had to be started
     share = min(1.0, len(falls) / servers) if servers else 1.0
     scope = Scope("fleet") if zone == inventory.ONE_ZONE and not servers else Scope("zone", zone)
     came = f", back within {lasted((max(backs) - min(backs)) / 1000)}" if len(backs) > 1 else ""
     return Event(
-        at_ms=first, what=what, scope=scope, share=round(share, 6), until_ms=None if what is What.DIE else until,
+        at_ms=first, what=what, scope=scope, share=round(share, 6), until_ms=until if "until" in RULES[what].needs else None,
         spread_s=spread if spread >= LEAST_SPREAD_S else 0.0,
         return_s=(max(backs) - min(backs)) / 1000 if what is What.POWER_OFF and backs else 0.0,
         note=f"{counted(len(falls), 'server')} in the log{came}",

@@ -55,6 +55,16 @@ def test_servers_that_came_back_after_their_provider_saw_them_down_had_lost_powe
     assert (event.spread_s, event.return_s) == (2.0, 12.0)
 
 
+def test_servers_that_herder_had_to_start_only_stopped():
+    """Else the drill would hold them back until the last of them had been started."""
+    rows = [each for each in HISTORY if (each["name"], each["event"]) != ("srv-0", "heard")]
+    rows.append(row(18, 240, "server", "srv-0", "up", "restart", "available"))
+    event = by_sort(scenario_from(sorted(rows, key=lambda each: each["at_ms"]), "incident-9", SERVICES, SERVERS))[
+        What.HALT, "zone:a"
+    ]
+    assert (event.at_ms - T0, event.until_ms, event.share, event.return_s) == (0, None, 0.5, 0.0)
+
+
 def test_one_that_was_only_silent_stood_still(made):
     event = by_sort(made)[What.FREEZE, "zone:a"]
     assert (event.at_ms - T0, event.until_ms - T0, event.share) == (2500, 30_000, 0.25)
