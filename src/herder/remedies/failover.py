@@ -13,7 +13,7 @@ from herder.engine.effects import Outcome
 from herder.engine.world import Machine
 from herder.model.errors import HerderError, Refused, Unreachable
 from herder.model.lsn import format_lsn
-from herder.ports.driver import Position
+from herder.ports.driver import Position, Role
 from herder.remedies.election import Bound, Elected, Loss, Short, elect_async, elect_sync, loss
 from herder.remedies.hands import Hands, JobFailed, JobRefused, ask_each
 
@@ -212,8 +212,9 @@ def _estimated_loss(hands: Hands, work: Machine, elected: Elected) -> tuple[Loss
 async def promote_candidate(hands: Hands, work: Machine) -> Outcome:
     """Promote the candidate that the record names, its sync set put in force first.
 
-    Refused means that its agent did not act at all. After any other failure it may have been promoted or may still be:
-    it is asked again, and the old primary is never opened in its place (failures.md 26).
+    Refused means that its agent did not act, and that no earlier ask was heard whose answer was lost (`lead` looks). After
+    any other failure it may have been promoted or may still be: it is asked again, and the old primary is never opened in
+    its place (failures.md 26).
     """
     candidate = hands.get(work.data["candidate"])
     try:
@@ -234,10 +235,26 @@ async def lead(hands: Hands, work: Machine, candidate: Machine) -> Position:
     try:
         return await hands.position(work, candidate, "promote", {"sync": msgspec.to_builtins(sync)}, PROMOTE_ANSWER_S)
     except JobRefused:
+        if (led := await leads_already(hands, candidate)) is not None:
+            return led
         await ask_each(others, lambda ident: _pledge(hands, work, ident))  # it does not lead: nobody follows it
         raise
     finally:
         following.cancel()
+
+
+async def leads_already(hands: Hands, candidate: Machine) -> Position | None:
+    """Where it leads from when it was promoted before: by an ask whose answer, or whose controller, was lost. None: it is a
+    standby. Raises Unreachable when that cannot be seen, so that it is asked again: an agent that refuses (its disk is full,
+    it is another life's) says nothing of what was done before, and the old primary would be opened beside the new one.
+    """
+    try:
+        reading = await hands.read(candidate)
+    except HerderError as error:
+        raise Unreachable(f"{candidate.name} may lead or not: {error.message}") from error
+    if not reading.alive or reading.position is None:
+        raise Unreachable(f"{candidate.name} may lead or not: {reading.detail or 'its engine does not answer'}")
+    return reading.position if reading.role is Role.PRIMARY else None
 
 
 def _others(work: Machine, candidate: Machine) -> list[int]:

@@ -8,9 +8,10 @@ import msgspec
 
 from herder.engine.effects import Outcome
 from herder.engine.world import Machine
+from herder.model.errors import Unreachable
 from herder.model.lsn import format_lsn
 from herder.model.plans import Engine
-from herder.ports.driver import Position
+from herder.ports.driver import Position, Role
 from herder.remedies.election import may_lead_drained
 from herder.remedies.enrolment import successors
 from herder.remedies.failover import Promoted, lead
@@ -78,11 +79,15 @@ async def drain_primary(hands: Hands, work: Machine) -> Outcome:
 
 
 async def _has_everything(hands: Hands, work: Machine, candidate: Machine) -> bool:
-    """The old primary was stopped cleanly, so nothing can follow its shutdown checkpoint."""
+    """The old primary was stopped cleanly, so nothing can follow its shutdown checkpoint. Or the candidate leads already: it
+    is asked again, and says so.
+    """
+    reading = await hands.read(candidate)
+    if reading.alive and reading.role is Role.PRIMARY:
+        return True
     if work.data.get("rest") is None:
         return False
     rest = msgspec.convert(work.data["rest"], Position)
-    reading = await hands.read(candidate)
     return (
         reading.alive
         and reading.position is not None
@@ -93,13 +98,16 @@ async def _has_everything(hands: Hands, work: Machine, candidate: Machine) -> bo
 
 async def promote_drained(hands: Hands, work: Machine) -> Outcome:
     """The candidate leads when it has everything: it received the old primary's shutdown checkpoint, or, where that is
-    not known, it and the others pledge and nobody reaches farther.
+    not known, it and the others pledge and nobody reaches farther. Only one that has just pledged is known not to lead: one
+    that does not pledge may have been promoted before, by an ask whose answer (or whose controller) was lost.
     """
     service, candidate = hands.service(work), hands.get(work.data["candidate"])
     if not await _has_everything(hands, work, candidate):
-        pledges, _ = await ask_each(
+        pledges, errors = await ask_each(
             work.data["standbys"], lambda ident: hands.position(work, hands.get(ident), "pledge", {}, 2.0)
         )
+        if candidate.id in errors:
+            raise Unreachable(f"{candidate.name} may lead or not: {errors[candidate.id].message}")
         voters = service.data["voters"] if service.data["sync"] else []
         if reason := may_lead_drained(candidate.id, voters, pledges, service.data.get("timeline", 0)):
             return Outcome(Promoted.REFUSED, why=f"{candidate.name} does not lead: {reason}")
