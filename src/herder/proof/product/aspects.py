@@ -33,10 +33,32 @@ class Aspect:
     quick: int = 1
 
 
-ALL = frozenset({"die", "freeze", "cut", "part", "exit", "far", "lose"})
+HOSTS = frozenset({"die", "freeze", "cut"})
+ALL = HOSTS | {"part", "exit", "far", "lose"}
 
 ASPECTS: tuple[Aspect, ...] = (
-    Aspect("failover-sync", PREMIUM, frozenset({"die", "cut", "exit"}), 2, "a frozen host, a split between members"),
+    Aspect("failover-sync", PREMIUM, ALL, 1, "a second fault"),
+    Aspect("failover-sync-two", PREMIUM, frozenset({"die", "freeze"}), 2, "cuts, exits, lost disks"),
+    Aspect("failover-async", STANDARD, ALL, 2, "Valkey's replication ids"),
+    Aspect("failover-unfenced", STANDARD, ALL, 2, "Valkey's replication ids", fences=False),
+    Aspect("lease", LEASED, HOSTS | {"part", "exit"}, 2, "the thaw window of 50 ms", fences=False),
+    Aspect(
+        "takeover",
+        PREMIUM,
+        frozenset({"die", "exit"}),
+        2,
+        "more than one controller that goes on unaware",
+        zombies=True,
+    ),
+    Aspect(
+        "takeover-async", STANDARD, HOSTS | {"exit"}, 2, "more than one controller that goes on unaware", zombies=True
+    ),
+    Aspect("switchover", PREMIUM, HOSTS | {"exit"}, 1, "a second fault", ("switchover",), 1),
+    Aspect("exercise", STANDARD, HOSTS | {"exit"}, 1, "a second fault", ("exercise",), 1),
+    Aspect("restart", DEV, ALL, 3, "", ("restart",), 1),
+    Aspect("reboot", STANDARD, HOSTS | {"exit"}, 1, "a second fault", ("reboot",), 1),
+    Aspect("provision", PREMIUM, HOSTS | {"exit"}, 1, "a second fault", ("create",), 1, made=False),
+    Aspect("destroy", STANDARD, HOSTS | {"exit"}, 1, "a second fault", ("destroy",), 1),
 )
 
 BY_NAME: dict[str, Aspect] = {aspect.name: aspect for aspect in ASPECTS}

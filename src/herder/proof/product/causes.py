@@ -7,16 +7,28 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from herder.engine.decide import Input
-from herder.fleet import commands
+from herder.engine.world import Machine
+from herder.fleet import commands, exercise
 from herder.fleet.leases import Wanted, wanted
 from herder.model.errors import HerderError
 from herder.model.plans import PLANS, Engine
+from herder.ports.driver import Position, Reading
 from herder.proof.product.acts import Act
 from herder.proof.product.aspects import Aspect
 from herder.proof.product.context import Context
 from herder.proof.product.log import Log, LogWorld, Moved
 from herder.proof.product.report import Step
-from herder.proof.product.shelf import INCARNATION, LEASE_S, NAME, SERVICE, Kind, Shelf, member_name
+from herder.proof.product.shelf import (
+    INCARNATION,
+    LEASE_S,
+    MEMBERS_MOST,
+    NAME,
+    NOW_MS,
+    SERVICE,
+    Kind,
+    Shelf,
+    member_name,
+)
 from herder.proof.product.small import Small
 
 PERSON = "a person"
@@ -151,6 +163,7 @@ def _ordered(order: str, world: LogWorld, kind: Kind) -> Iterator[Sequence[Input
         "restart": lambda world: commands.restart_service(world, NAME, PERSON),
         "destroy": lambda world: commands.destroy_service(world, NAME, NAME, PERSON),
         "allow": lambda world: commands.allow_failover(world, NAME, PERSON),
+        "exercise": lambda world: exercise.begin(world, NAME, "failover", "asked", NOW_MS, _read, PERSON),
         "create": partial(_create, kind=kind),
     }
     if order == "reboot":
@@ -163,6 +176,12 @@ def _ordered(order: str, world: LogWorld, kind: Kind) -> Iterator[Sequence[Input
         return
     if inputs:
         yield inputs
+
+
+def _read(primary: Machine) -> Reading:
+    """Its standbys have everything: whether that is so when the exercise begins is what the small world says."""
+    streaming = dict.fromkeys(map(member_name, range(MEMBERS_MOST)), 0)
+    return Reading(alive=True, position=Position(1, 0), streaming=streaming)
 
 
 def _create(world: LogWorld, kind: Kind) -> Sequence[Input]:

@@ -78,8 +78,14 @@ def faults(world: Small, kinds: frozenset[str]) -> Iterator[Act]:
         if member.role in (PRIMARY, STANDBY) and "lose" in kinds:
             lost = change(worse, slot, role=EMPTY, runs=False, lease=UNBOUND)
             yield Act(f"the disk of {name(slot)} is lost", settle(lost), fair=False, whom=slot)
-        if "far" in kinds and member.role == STANDBY and not member.far and not has(world, slot, world.acknowledged):
+        if "far" in kinds and not member.far and _is_left_behind(world, slot):
             yield Act(f"{name(slot)} falls far behind", change(worse, slot, far=True), fair=False, whom=slot)
+
+
+def _is_left_behind(world: Small, slot: int) -> bool:
+    """A standby that lacks what was acknowledged, while a primary goes on writing."""
+    leads = any(serves(world, other) and member.branch == world.leads for other, member in enumerate(world.members))
+    return leads and world.members[slot].role == STANDBY and not has(world, slot, world.acknowledged)
 
 
 def mends(world: Small) -> Iterator[Act]:
@@ -101,12 +107,17 @@ def mends(world: Small) -> Iterator[Act]:
 
 
 def data(world: Small) -> Iterator[Act]:
-    """Writes and their replication."""
+    """Replication."""
+    for slot, member in enumerate(world.members):
+        if (received := receive(world, slot)) is not None:
+            yield Act(f"{name(slot)} receives what {name(member.source)} has", received, whom=slot)
+
+
+def writes(world: Small) -> Iterator[Act]:
+    """A client's. Nobody may use a service that is being made: until then nothing is written."""
     for slot in range(len(world.members)):
         if (written := write(world, slot)) is not None:
             yield Act(f"a client writes to {name(slot)}", written, whom=slot)
-        if (received := receive(world, slot)) is not None:
-            yield Act(f"{name(slot)} receives what {name(world.members[slot].source)} has", received, whom=slot)
 
 
 def signs(shelf: Shelf, world: Small, kind: Kind) -> Iterator[Act]:

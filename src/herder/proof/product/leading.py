@@ -31,7 +31,6 @@ from herder.proof.product.small import (
     NOBODY,
     PRIMARY,
     STANDBY,
-    UP,
     Small,
     change,
     has,
@@ -41,7 +40,8 @@ from herder.proof.product.small import (
     streams,
     timeline,
 )
-from herder.remedies.election import Elected, elect_async, elect_sync, pledges_needed
+from herder.remedies.election import Elected, elect_async, elect_sync, may_lead_drained
+from herder.remedies.enrolment import successors
 
 
 def fence_primary(job: Context, world: Small, rules: Rules) -> Iterator[Act]:
@@ -155,15 +155,29 @@ def _lead(job: Context, world: Small) -> Iterator[Act]:
         yield Act(
             f"{name(candidate)} is promoted", led, "promoted", (("timeline", timeline(led, candidate)),), whom=candidate
         )
-    elif world.members[candidate].host == UP and world.members[candidate].control and (
-        world.members[candidate].old or refuses(world, candidate, job)
-    ):  # fmt: skip
-        yield Act(f"the agent of {name(candidate)} refuses", world, "refused", whom=candidate)
-    if (worse := harmed(world)) is not None:
-        yield Act(
-            f"the agent of {name(candidate)} cannot write its promises", worse, "refused", fair=False, whom=candidate
-        )
+    if in_reach(world, candidate) and world.members[candidate].runs:
+        yield from _refused(job, world)
     yield from follow_each(job, world, job.standbys & ~(1 << candidate) & ~(1 << job.old), candidate)
+
+
+def _refused(job: Context, world: Small) -> Iterator[Act]:
+    """An agent that refuses says nothing of what was done before: the handler looks whether the candidate leads already."""
+    candidate = job.candidate
+    for seen, fair in ((world if refuses(world, candidate, job) else None, True), (harmed(world), False)):
+        if seen is None:
+            continue
+        if seen.members[candidate].role == PRIMARY:
+            facts = (("timeline", timeline(seen, candidate)),)
+            yield Act(
+                f"the agent of {name(candidate)} refuses; it leads already",
+                seen,
+                "promoted",
+                facts,
+                fair=fair,
+                whom=candidate,
+            )
+        else:
+            yield Act(f"the agent of {name(candidate)} refuses", seen, "refused", fair=fair, whom=candidate)
 
 
 def follow_each(job: Context, world: Small, standbys: int, source: int) -> Iterator[Act]:
@@ -202,8 +216,8 @@ def prepare_switchover(job: Context, world: Small, rules: Rules) -> Iterator[Act
         s for s in slots(wanted) if streams(world, s, job.old) and not world.members[s].far and in_reach(world, job.old)
     ]
     for slot in close:
-        others = job.standbys & ~(1 << slot) or 1 << job.old
-        facts = (("candidate", slot), ("new_voters", others if job.sync else 0), ("counts", False))
+        voters = sum(1 << other for other in successors([*slots(job.standbys)], slot, job.old))
+        facts = (("candidate", slot), ("new_voters", voters if job.sync else 0), ("counts", False))
         yield Act(f"{name(slot)} is caught up", world, "ready", facts, whom=slot)
     if not close:
         yield Act("nobody is caught up", world, "not_ready")
@@ -229,28 +243,29 @@ def promote_drained(job: Context, world: Small, rules: Rules) -> Iterator[Act]:
     """It leads when it has everything of a clean stop, or when enough pledge and nobody reaches farther."""
     candidate, old = job.candidate, world.members[job.old]
     all_of_it = job.rested and in_reach(world, candidate) and has(world, candidate, (old.branch, old.reach))
-    if all_of_it or world.members[candidate].role == PRIMARY:
+    leads = in_reach(world, candidate) and world.members[candidate].runs and world.members[candidate].role == PRIMARY
+    if all_of_it or leads:
         yield from _lead(job, world)
         return
     yield from _pledges(job, world)
     pledged = [slot for slot in slots(job.standbys) if _has_pledged(world, slot, job)]
+    may, may_not = False, False
     for count in range(len(pledged) + 1):
         for answered in itertools.combinations(pledged, count):
-            if _may_lead(job, world, answered):
-                yield from _lead(job, world)
-                return
-    yield Act("too few pledge to know", world, "refused", fair=bool(pledged))
+            if candidate in answered:
+                refused = _may_not_lead(job, world, answered)
+                may, may_not = may or not refused, may_not or refused
+    if may:
+        yield from _lead(job, world)
+    if may_not:
+        yield Act(f"{name(candidate)} is not known to have everything", world, "refused", fair=not may, whom=candidate)
 
 
-def _may_lead(job: Context, world: Small, answered: tuple[int, ...]) -> bool:
-    """As the handler of `promote_drained` decides."""
-    if job.candidate not in answered:
-        return False
-    recorded = [slot for slot in slots(job.recorded) if job.sync]
-    if recorded and len({*recorded} & {*answered}) < pledges_needed(len(recorded)):
-        return False
-    reach = {slot: (timeline(world, slot), world.members[slot].reach) for slot in answered}
-    return all(other <= reach[job.candidate] for other in reach.values())
+def _may_not_lead(job: Context, world: Small, answered: tuple[int, ...]) -> bool:
+    """By the production rule."""
+    pledges = {slot: Position(timeline(world, slot), world.members[slot].reach) for slot in answered}
+    voters = [*slots(job.recorded)] if job.sync else []
+    return bool(may_lead_drained(job.candidate, voters, pledges, job.timeline))
 
 
 def restart_primary(job: Context, world: Small, rules: Rules) -> Iterator[Act]:

@@ -20,13 +20,10 @@ from herder.proof.product.shelf import (
     Kind,
     Seen,
     Shelf,
-    canonical,
-    machines_of,
     member_name,
-    ranks_of,
-    shelf_of,
     watched,
 )
+from herder.proof.product.shelving import canonical, machines_of, ranks_of, shelf_of
 from herder.remedies.catalogue import Catalogue
 
 NEWEST = 1000
@@ -174,7 +171,7 @@ class Log:
                 machine.order = NEWEST
             after[ident] = machine
         self.covered.update(place for table in self.tables.values() for place in table.fired)
-        broken = steps.broken(world.cells, after, decision, cause if awaited else ())
+        broken = steps.broken(world.cells, after, decision, cause[-1:] if awaited else ())
         shelved = shelf_of(after, self.kind)
         to = self.number(shelved)
         return self._moved(world.cells, after, to, decision.moves, broken) if to != number or broken else None

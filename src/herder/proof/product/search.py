@@ -16,7 +16,7 @@ from herder.proof.product.acts import Act, Marks, Rules, moved_marks, squashed
 from herder.proof.product.aspects import Aspect
 from herder.proof.product.causes import Cause, Causes
 from herder.proof.product.context import Context, contexts
-from herder.proof.product.environment import data, faults, leases, mends, signs
+from herder.proof.product.environment import data, faults, leases, mends, signs, writes
 from herder.proof.product.keeping import HANDLERS
 from herder.proof.product.log import Log, Moved
 from herder.proof.product.report import Budget, Searched, Step, Tables, Violation
@@ -157,7 +157,7 @@ class Search:
         for act, to, _ in self._by_itself(world):
             yield Next(log, to, act.fair, None, "world", act)
         for done in self._told(log, world):
-            yield from self._steps(log, done, "pulse", None)
+            yield from self._steps(log, done, "pulse" if done.says >= 0 else "world", None)
         busy: set[int] = set()
         for number, context in self.due(log):
             for done in self._done(number, context, world):
@@ -198,6 +198,8 @@ class Search:
         if found is None:
             shelf, small, kind = self.log.shelves[log], self.worlds[world], self.aspect.kind
             acts = [] if shelf.blank else [*signs(shelf, small, kind)]
+            if shelf.state not in ("absent", "installing"):
+                acts += writes(small)
             if self._leases(log):
                 acts += leases(shelf, small, kind, self.causes.wanted(log))
             found = self._signs[key] = self._numbered(acts, None)
@@ -214,7 +216,8 @@ class Search:
             held = shelf.works[shelf.playbook].kind if shelf.playbook >= 0 else ""
             units = tuple((unit.state, unit.role, unit.deposed, unit.leased) for unit in shelf.members)
             want = self.causes.wanted(log) if self._leases(log) else None
-            key = (shelf.primary, held, units, tuple(server.state for server in shelf.servers), want)
+            used = shelf.state not in ("absent", "installing")
+            key = (used, shelf.primary, held, units, tuple(server.state for server in shelf.servers), want)
             view = self._view_of[log] = self._views.setdefault(key, len(self._views))
         return view
 

@@ -1,4 +1,4 @@
-"""The half of a state that the log holds, as a value: machines to a `Shelf` and back, and one with its members turned round.
+"""The half of a state that the log holds, as a value.
 
 Times are kept as 'still waits' or 'is over', counts up to where a decision stops telling them apart, terms by how far they
 lie behind the service's.
@@ -6,8 +6,7 @@ lie behind the service's.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -29,6 +28,7 @@ TERM = 100
 INCARNATION = 50
 LEASE_S = 5.0
 NAME = "orders"
+MEMBERS_MOST = 4
 OLDEST = 3
 """Terms that lie farther back than this are not told apart."""
 
@@ -59,7 +59,19 @@ ASKS: dict[str, tuple[str, ...]] = {
 
 MEMBER_FACTS = ("old_primary", "candidate", "member", "primary", "to")
 MEMBERS_FACTS = ("standbys", "voters", "new_voters", "keep", "added")
-PLAIN_FACTS = ("sync", "on_isolation", "counts", "timeline", "tries", "how", "consent", "service_name", "rest", "alone")
+PLAIN_FACTS = (
+    "sync",
+    "on_isolation",
+    "counts",
+    "timeline",
+    "tries",
+    "how",
+    "consent",
+    "service_name",
+    "rest",
+    "alone",
+    "exercise",
+)
 
 
 class Unit(NamedTuple):
@@ -189,6 +201,7 @@ FORGOTTEN = frozenset({
     "parked", "parked_by",  # nothing is frozen, down or used up
     "zone", "provider", "version", "image", "image_next", "rollout",  # where a server stands, and on which image
     "counted",  # numbers of lives that never began: they are not used again
+    "exercise_run", "exercise_last", "exercise_set",  # the calendar of exercises: when one is asked for is anybody's guess
     "evidence", "cause",  # words for people, but for a server that is known to be gone
 })  # fmt: skip
 """Facts that decisions read and that are left out on purpose."""
@@ -234,236 +247,6 @@ class Cell(Machine):
                     self.deadline_ms, Kept(self.data))  # fmt: skip
         made.of = self.of
         return made
-
-
-def machines_of(shelf: Shelf, kind: Kind, tables: Mapping[str, Seen]) -> dict[int, Cell]:
-    """The machines of a value, as decisions know them."""
-    if shelf.blank:
-        return {}
-    made = _Making(kind, tables)
-    made.service(shelf)
-    for slot, (member, server) in enumerate(zip(shelf.members, shelf.servers, strict=True)):
-        made.member(slot, member)
-        made.server(slot, server)
-    for place, work in enumerate(shelf.works):
-        made.work(place, work)
-    for place, reason in enumerate(shelf.pages):
-        facts = {"subject": SERVICE, "service": SERVICE, "reason": reason, "times": 1}
-        made.cell(FIRST_PAGE + place, "page", "open", facts)
-    return made.cells
-
-
-class _Making:
-    """Builds the machines of one value."""
-
-    def __init__(self, kind: Kind, tables: Mapping[str, Seen]) -> None:
-        self.kind = kind
-        self.tables = tables
-        self.cells: dict[int, Cell] = {}
-
-    def cell(self, ident: int, kind: str, state: str, data: dict[str, Any], rank: int = 0, since_ms: int = 0) -> None:
-        cell = Cell(ident, kind, state, order=rank, since_ms=since_ms, data=Kept(data))
-        cell.of = self.tables[kind]
-        self.cells[ident] = cell
-
-    def service(self, shelf: Shelf) -> None:
-        kind = self.kind
-        data = {
-            "name": NAME, "engine": "postgres", "plan": kind.plan, "term": TERM, "sync": kind.sync,
-            "primary": kind.member(shelf.primary), "members": kind.idents((1 << kind.members) - 1),
-            "servers": [kind.server(slot) for slot in range(kind.members)], "voters": kind.idents(shelf.voters),
-            "playbook": FIRST_PLAYBOOK + shelf.playbook if shelf.playbook >= 0 else 0,
-            "failovers": [NOW_MS] * shelf.failovers, "on_isolation": kind.on_isolation, "timeline": shelf.timeline,
-            "retry_ms": NOW_MS + 1 if shelf.retry else 0, "strike_retry_ms": NOW_MS + 1 if shelf.strike_retry else 0,
-            "failed_playbook": FAILED if shelf.failed else 0, "no_data": kind.member(shelf.empty) if shelf.empty >= 0 else 0,
-        }  # fmt: skip
-        self.cell(SERVICE, "service", shelf.state, data)
-        if shelf.failed:
-            over = next(state.name for state in self.tables[shelf.failed].states if state.final)
-            self.cell(FAILED, shelf.failed, over, {})
-
-    def member(self, slot: int, unit: Unit) -> None:
-        kind = self.kind
-        data = {
-            "name": member_name(slot), "slot": slot, "service": SERVICE, "server": kind.server(slot), "role": unit.role,
-            "deposed": unit.deposed, "rebuilds": int(unit.pending or unit.playbook >= 0), "rebuild_ms": NOW_MS if unit.pending else 0,
-            "playbook": FIRST_PLAYBOOK + unit.playbook if unit.playbook >= 0 else 0, "leased": unit.leased,
-            "lease_s": LEASE_S, "evidence": {"provider": False, "incarnation": INCARNATION} if unit.gone else {},
-        }  # fmt: skip
-        self.cell(kind.member(slot), "member", unit.state, data)
-
-    def server(self, slot: int, unit: Unit) -> None:
-        kind = self.kind
-        data = {
-            "name": f"server-{slot}", "service": SERVICE, "member": kind.member(slot), "incarnation": INCARNATION,
-            "boots": unit.tries, "planned": unit.planned,
-        }  # fmt: skip
-        self.cell(kind.server(slot), "server", unit.state, data, unit.rank, NOW_MS if unit.pending else 0)
-
-    def work(self, place: int, work: Work) -> None:
-        kind = self.kind
-        data: dict[str, Any] = {
-            "name": f"{work.kind}-{place}", "service": SERVICE, "term": TERM - work.behind,
-            "members": kind.idents((1 << kind.members) - 1), "servers": [kind.server(s) for s in range(kind.members)],
-        }  # fmt: skip
-        for name, value in work.facts:
-            if name in MEMBER_FACTS:
-                data[name] = kind.member(value)
-            elif name in MEMBERS_FACTS:
-                data[name] = kind.idents(value)
-            elif name == "server":
-                data[name] = kind.server(value)
-            else:
-                data[name] = value
-        self.cell(FIRST_PLAYBOOK + place, work.kind, work.state, data, work.rank, NOW_MS if work.pending else 0)
-
-
-def shelf_of(machines: Mapping[int, Machine], kind: Kind) -> Shelf:
-    """The value of machines."""
-    service = machines.get(SERVICE)
-    if service is None:
-        return BLANK
-    ranks = ranks_of(machines, kind)
-    found = sorted(
-        (_work(machine, kind, service, ranks), machine.id) for machine in machines.values() if is_work(machine)
-    )
-    places = {ident: place for place, (_, ident) in enumerate(found)}
-    data, failed = service.data, machines.get(service.data.get("failed_playbook", 0))
-    pages = {m.data["reason"] for m in machines.values() if m.kind == "page" and m.state == "open"}
-    units = range(kind.members)
-    primary = kind.slot(data["primary"])
-    return Shelf(
-        service.state, primary, kind.mask(data["voters"]), places.get(data.get("playbook", 0), -1),
-        failed.kind if failed is not None else "", min(len(data.get("failovers", ())), FAILOVERS_MOST),
-        data.get("retry_ms", 0) > NOW_MS, data.get("strike_retry_ms", 0) > NOW_MS, int(data.get("timeline", 0)),
-        kind.slot(data.get("no_data", 0)),
-        tuple(_member(machines, kind, slot, places, leads=slot == primary) for slot in units),
-        tuple(_server(machines[kind.server(slot)], ranks) for slot in units),
-        tuple(work for work, _ in found),
-        tuple(sorted(CALLED & pages)) + ((SOME_PAGE,) if pages - CALLED else ()),
-    )  # fmt: skip
-
-
-def is_work(machine: Machine) -> bool:
-    """A playbook of the service that is not over."""
-    return machine.kind in JOBS and machine.live
-
-
-def asked(machine: Machine, kind: Kind) -> int:
-    """The members (mask) whose agents are asked in a machine's state."""
-    effect = machine.at.effect
-    mask = 0
-    for fact in ASKS.get(effect.name, ()) if effect is not None else ():
-        held = machine.data.get(fact)
-        mask |= kind.mask(held if isinstance(held, list) else [held]) if held else 0
-    return mask
-
-
-def ranks_of(machines: Mapping[int, Machine], kind: Kind) -> dict[int, tuple[int, int]]:
-    """Machines in whose state agents are asked: where that state's beginning stands, and the mask of those who are asked.
-
-    8, 16, ...: later than all that began before it and ask one of the same; what asks nobody in common is not told apart.
-    """
-    asking = [
-        (m.order, m.id, asked(m, kind)) for m in machines.values() if m.order and m.live and m.at.effect is not None
-    ]
-    found: dict[int, tuple[int, int]] = {}
-    for order, ident, mask in sorted(asking):
-        if mask:
-            before = (found[other][0] for at, other, others in asking if at < order and others & mask)
-            found[ident] = STEP + max(before, default=0), mask
-    return found
-
-
-def _work(machine: Machine, kind: Kind, service: Machine, ranks: Mapping[int, tuple[int, int]]) -> Work:
-    facts: list[tuple[str, Any]] = []
-    for name, value in machine.data.items():
-        if name in MEMBER_FACTS:
-            facts.append((name, kind.slot(value)))
-        elif name in MEMBERS_FACTS:
-            facts.append((name, kind.mask(value)))
-        elif name == "server":
-            facts.append((name, kind.slot(value)))
-        elif name in PLAIN_FACTS:
-            facts.append((name, value))
-    behind = min(max(int(service.data["term"]) - int(machine.data.get("term", service.data["term"])), 0), OLDEST)
-    pending = machine.state == "repointing" and machine.since_ms == NOW_MS
-    return Work(machine.kind, machine.state, behind, tuple(sorted(facts)), pending, *ranks.get(machine.id, (0, 0)))
-
-
-def _member(machines: Mapping[int, Machine], kind: Kind, slot: int, places: Mapping[int, int], *, leads: bool) -> Unit:
-    machine, server = machines[kind.member(slot)], machines[kind.server(slot)]
-    data = machine.data
-    evidence = data.get("evidence") or {}
-    gone = evidence.get("provider") is False and evidence.get("incarnation") == server.data["incarnation"]
-    held = places.get(data.get("playbook", 0), -1)
-    waits = data.get("rebuilds", 0) > 0 and held < 0 and data.get("rebuild_ms", 0) == NOW_MS
-    return Unit(
-        machine.state, str(data.get("role", "")), bool(data.get("deposed")), held, 0, waits, bool(data.get("leased")),
-        gone and leads and machine.state == "unavailable",
-    )  # fmt: skip
-
-
-def _server(machine: Machine, ranks: Mapping[int, tuple[int, int]]) -> Unit:
-    return Unit(
-        machine.state, tries=min(int(machine.data.get("boots", 0)), BOOTS_MOST),
-        pending=machine.state == "unavailable" and machine.since_ms == NOW_MS, planned=bool(machine.data.get("planned")),
-        rank=ranks.get(machine.id, (0, 0))[0],
-    )  # fmt: skip
-
-
-def canonical(shelf: Shelf, count: int) -> tuple[Shelf, tuple[tuple[int, ...], ...]]:
-    """The least of all namings of the members, and the turns that lead to it (more than one when members are alike)."""
-    if shelf.blank:
-        return shelf, (tuple(range(count)),)
-    looks = [_looks(shelf, slot) for slot in range(count)]
-    sorted_looks = sorted(looks)
-    turned: list[tuple[Shelf, tuple[int, ...]]] = []
-    for order in itertools.permutations(range(count)):
-        if all(looks[slot] == sorted_looks[place] for place, slot in enumerate(order)):
-            turn = tuple(order.index(slot) for slot in range(count))
-            turned.append((turn_shelf(shelf, turn), turn))
-    least = min(value for value, _ in turned)
-    return least, tuple(turn for value, turn in turned if value == least)
-
-
-def _looks(shelf: Shelf, slot: int) -> tuple[Any, ...]:
-    """What can be said of a member without naming one."""
-    told = tuple(
-        (work.kind, work.state, tuple(_part(name, value, slot) for name, value in work.facts)) for work in shelf.works
-    )
-    leads = shelf.primary == slot, shelf.voters >> slot & 1, shelf.empty == slot
-    return (*leads, shelf.members[slot]._replace(playbook=-1), shelf.servers[slot], sorted(told))
-
-
-def _part(name: str, value: Any, slot: int) -> bool:
-    return bool(value >> slot & 1) if name in MEMBERS_FACTS else name in MEMBER_FACTS and value == slot
-
-
-def turn_shelf(shelf: Shelf, turn: tuple[int, ...]) -> Shelf:
-    """The same with members in another order. turn: old slot -> new slot."""
-    if shelf.blank:
-        return shelf
-    back = sorted(range(len(turn)), key=turn.__getitem__)
-    works = sorted((_turn_work(work, turn), place) for place, work in enumerate(shelf.works))
-    places = {old: new for new, (_, old) in enumerate(works)} | {-1: -1}
-    members = (shelf.members[old] for old in back)
-    return shelf._replace(
-        primary=turn[shelf.primary], empty=turn[shelf.empty] if shelf.empty >= 0 else -1, voters=turn_mask(shelf.voters, turn), playbook=places[shelf.playbook],
-        members=tuple(unit._replace(playbook=places[unit.playbook]) for unit in members),
-        servers=tuple(shelf.servers[old] for old in back), works=tuple(work for work, _ in works),
-    )  # fmt: skip
-
-
-def _turn_work(work: Work, turn: tuple[int, ...]) -> Work:
-    def turned(name: str, value: Any) -> Any:
-        if name in MEMBERS_FACTS:
-            return turn_mask(value, turn)
-        single = name in MEMBER_FACTS or name == "server"
-        return turn[value] if single and value >= 0 else value
-
-    facts = tuple((name, turned(name, value)) for name, value in work.facts)
-    return work._replace(facts=facts, asks=turn_mask(work.asks, turn))
 
 
 def turn_mask(mask: int, turn: tuple[int, ...]) -> int:

@@ -29,8 +29,9 @@ def _broken(before: Machines, after: Machines, decision: Decision, awaited: Sequ
             continue
         if item in awaited:
             yield f"outcomes: '{item.event}' of a {kind} that is {before[item.machine].state} has no row"
-        if any((kind, item.event) == (where, event) for where, event, _, _ in MUST_LAND):
-            yield f"landing: '{item.event}' is dropped by a {kind} that is {after[item.machine].state}"
+        for where, event, states, harm in MUST_LAND:
+            if (kind, item.event) == (where, event) and after[item.machine].state in states:
+                yield f"landing: '{event}' is dropped by a {kind} that is {after[item.machine].state}: {harm}"
     for move in decision.moves:
         table = after[move.machine].table
         source, target = table.state_names[move.source], table.state_names[move.target]
