@@ -127,6 +127,7 @@ class Watch:
     def on_fleet_frame(self, *frames: bytes) -> None:
         """Fold relays' frames, then judge the few members of whom they say what the log does not expect."""
         now = self._clock.monotonic()
+        self._expect_new(now)  # a relay may tell of servers that came into the log since the last look for silence
         for folded in self._board.fold_frames(frames, now):
             self.merged.take(folded, now)
 

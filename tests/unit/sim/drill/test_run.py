@@ -49,3 +49,12 @@ def test_a_drill_in_which_herder_itself_fails_does_not_pass(monkeypatch):
     assert result.crashed > 0
     assert not result.passed
     assert "an effect crashed: ZeroDivisionError: by us" in result.notes[0]
+
+
+def test_a_fleet_that_beats_slowly_is_heard_from_its_first_frame(monkeypatch):
+    monkeypatch.setattr("herder.sim.drill.run.SERVICES_A_BEAT", 1)
+    scenario = reading.read("s3-2017").with_services(30)
+    scenario = replace(scenario, events=(), rates=(), end_ms=scenario.start_ms + 300_000, measured_ms=scenario.start_ms)
+    result = run_drill(Drill(scenario, 30, 7, memory, "memory", manual.read()), lambda progress: None)
+    assert result.facts()["pulse_s"] == 30.0
+    assert (result.transitions, result.pages, result.not_well) == (0, (), 0)
