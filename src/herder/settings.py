@@ -73,10 +73,10 @@ def resolve(
         if setting.name not in found and environment.get(setting.env):
             text = environment[setting.env]
             found[setting.name] = Resolved(setting, _parse(setting, text, setting.env), f"environment {setting.env}")
-    named = read_file(Path(config).expanduser()) if config else {}
+    named = read_file(_expanded(config, "flag --config")) if config else {}
     if "dir" not in found:
         found["dir"] = named.get("dir") or Resolved(BY_NAME["dir"], str(default_directory(environment)), "default")
-    directory = Path(found["dir"].value).expanduser().absolute()
+    directory = _expanded(found["dir"].value, found["dir"].source).absolute()
     found["dir"] = Resolved(BY_NAME["dir"], str(directory), found["dir"].source)
     from_file = named if config else _directory_file(directory)
     in_force = {s.name: found.get(s.name) or from_file.get(s.name) or _default(s) for s in SETTINGS}
@@ -89,14 +89,30 @@ def read_file(path: Path) -> dict[str, Resolved]:
     """The settings that a TOML file gives. Raises InvalidInput naming the closest known key for an unknown one."""
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
+        return {name: Resolved(_known(name, path), _typed(_known(name, path), value, path), str(path))
+                for name, value in content.items()}  # fmt: skip
     except FileNotFoundError:
         raise InvalidInput(f"there is no settings file {path}", "name an existing one with --config") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"{path} cannot be read: {error}", "make it readable UTF-8 text") from None
-    except tomllib.TOMLDecodeError as error:
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # tomllib's own error is a ValueError, and so is a number too long to read
         raise InvalidInput(f"{path} is not TOML: {error}", 'lines look like  listen = "127.0.0.1:8080"') from None
-    return {name: Resolved(_known(name, path), _typed(_known(name, path), value, path), str(path))
-            for name, value in content.items()}  # fmt: skip
+
+
+def _expanded(text: str, source: str) -> Path:
+    """A path with the home that `~` means. Raises InvalidInput for one that no file can have."""
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError:
+        raise InvalidInput(
+            f"{source}: {text} begins with the home of a user that is not known", "write it in full"
+        ) from None
+    if "\0" in text:
+        raise InvalidInput(f"{source}: {text!r} is no path", "a path has no zero byte in it")
+    return path
 
 
 def _directory_file(directory: Path) -> dict[str, Resolved]:
@@ -195,4 +211,4 @@ def _unknown_plans(text: str) -> str:
 
 def _is_host_port(text: str) -> bool:
     host, colon, port = text.rpartition(":")
-    return bool(host and colon) and port.isdigit() and int(port) < 1 << 16
+    return bool(host and colon) and port.isascii() and port.isdigit() and len(port) < 6 and int(port) < 1 << 16

@@ -23,7 +23,7 @@ from herder.agent.jobs import Jobs
 from herder.agent.ledger import Ledger, write_durably
 from herder.agent.pulse import Pulser
 from herder.agent.supervise import Supervisor
-from herder.model.errors import Conflict, Environment, HerderError, Refused, Unreachable
+from herder.model.errors import UNREADABLE, Conflict, Environment, HerderError, Refused, Unreachable
 from herder.ports.provider import Launch
 from herder.wire.credentials import User, new_user_seed
 from herder.wire.nats import NatsAgentWire, join
@@ -49,7 +49,7 @@ def read_launch(home: Path) -> Launch:
         return msgspec.json.decode(path.read_bytes(), type=Launch)
     except OSError as error:
         raise Environment(f"{path} cannot be read: {error.strerror}", "start agents through their provider") from None
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise Environment(f"{path} is not usable: {error}", "start agents through their provider") from None
 
 
@@ -151,7 +151,7 @@ async def _speak(launch: Launch, home: Path, pulser: Pulser, jobs: Jobs) -> None
 
 
 def _kept_membership(path: Path, server: str) -> Membership:
-    with contextlib.suppress(FileNotFoundError, msgspec.MsgspecError):
+    with contextlib.suppress(FileNotFoundError, *UNREADABLE):
         kept = msgspec.json.decode(path.read_bytes(), type=Membership)
         if kept.server == server:
             return kept

@@ -61,10 +61,11 @@ class Columns:
     @classmethod
     def unpack(cls, size: int, packed: dict[str, bytes]) -> Columns:
         """Read what `pack` wrote. Raises ValueError when a column is missing or of another length."""
+        read: dict[str, NDArray[Any]] = {name: np.frombuffer(packed.get(name, b""), kind) for name, kind in FIELDS}
+        for name, column in read.items():  # before room is made: a size that is wrong may be any number
+            if len(column) != size:
+                raise ValueError(f"column '{name}' has {len(column)} entries, not {size}")
         columns = cls(max(size, FIRST_CAPACITY))
-        for name, kind in FIELDS:
-            read: NDArray[Any] = np.frombuffer(packed.get(name, b""), kind)
-            if len(read) != size:
-                raise ValueError(f"column '{name}' has {len(read)} entries, not {size}")
-            getattr(columns, name)[:size] = read
+        for name, column in read.items():
+            getattr(columns, name)[:size] = column
         return columns

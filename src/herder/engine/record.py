@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from herder.engine.shapes import Shape
 from herder.machines.registry import BY_CODE
-from herder.model.errors import HerderError
+from herder.model.errors import UNREADABLE, HerderError
 from herder.ports.store import StoredRecord
 
 FORMAT = 2
@@ -198,11 +198,11 @@ def open_record(stored: StoredRecord, prev: StoredRecord | None) -> Record:
             raise Broken(f"{name} has an older epoch than the record before it")
     try:
         body = _decoder.decode(stored.body)
-    except msgspec.DecodeError as error:
+        if body.format > FORMAT:
+            raise Broken(f"{name} was written by a newer herder (format {body.format})")
+        return as_record(stored, body)
+    except (*UNREADABLE, ValueError) as error:  # the last: columns cut short, spans that lie outside
         raise Broken(f"{name} is torn: {error}") from error
-    if body.format > FORMAT:
-        raise Broken(f"{name} was written by a newer herder (format {body.format})")
-    return as_record(stored, body)
 
 
 def as_record(stored: StoredRecord, body: Body) -> Record:
@@ -216,6 +216,8 @@ def as_record(stored: StoredRecord, body: Body) -> Record:
 
 def _span(columns: NDArray[np.void], note: SpanNote) -> Span:
     """What its first move says holds for all of them."""
+    if note.first < 0 or note.count < 1 or note.first + note.count > len(columns):
+        raise ValueError(f"a span of {note.count} moves from {note.first} on, of {len(columns)}")
     row = columns[note.first]
     source, target = int(row["source"]), int(row["target"])
     flags = int(row["flags"]) | (ENTERS if source != target else 0)

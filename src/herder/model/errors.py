@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import msgspec
+
 
 class HerderError(Exception):
     """An operating error that a person reads.
@@ -101,5 +103,10 @@ ERRORS: tuple[type[HerderError], ...] = (
     InvalidInput, NotFound, Conflict, Refused, Unreachable, TimedOut, Environment, NewerData,
 )  # fmt: skip
 """Every kind, for the table of exit codes in the docs."""
+
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for bytes that are not what they should be: besides its own errors, texts that are not UTF-8 and
+nesting that is too deep. Whoever decodes what came from a disk or a wire catches all three.
+"""
 
 BY_CODE: dict[str, type[HerderError]] = {error.code: error for error in ERRORS}

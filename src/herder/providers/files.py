@@ -19,7 +19,7 @@ from typing import TypeVar
 
 import msgspec
 
-from herder.model.errors import Environment, InvalidInput, TimedOut
+from herder.model.errors import UNREADABLE, Environment, InvalidInput, TimedOut
 
 _SERVER = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _LOCK_POLL_S = 0.001
@@ -94,7 +94,7 @@ def read(path: Path, kind: type[T]) -> T | None:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise Environment(
             f"{path} cannot be read: {error}", "restore it, or move the server's directory away"
         ) from error

@@ -253,6 +253,8 @@ class Board:
             agent = self._agents[slot] = _Agent()
         life = crc32(pulse.life.encode())
         same = agent.life == pulse.life if agent.life else life == int(s.life[slot]) and int(s.frames[slot]) > 0
+        if pulse.seq < 0:
+            return self._refuse("no_count")
         if same and pulse.seq <= int(s.seq[slot]):
             return self._refuse("out_of_order")
         self._expects_by(now + self.limits.floor_s)

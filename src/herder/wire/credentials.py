@@ -15,7 +15,7 @@ from typing import Any, cast
 import msgspec
 import nkeys
 
-from herder.model.errors import InvalidInput
+from herder.model.errors import UNREADABLE, InvalidInput
 
 RESPONSE_TTL_NS = 3_600 * 1_000_000_000
 """An agent may answer a request for an hour: longer than any controller waits for a reply."""
@@ -125,7 +125,7 @@ def user_name(jwt: str) -> str:
     try:
         body = jwt.split(".")[1]
         return msgspec.json.decode(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)), type=_Named).name
-    except (IndexError, ValueError, msgspec.MsgspecError):
+    except (IndexError, ValueError, *UNREADABLE):
         return ""
 
 
@@ -136,7 +136,7 @@ def read_join_token(text: str) -> JoinToken:
     try:
         body = base64.urlsafe_b64decode(text[len(_TOKEN_PREFIX) :])
         return msgspec.json.decode(body, type=JoinToken)
-    except (ValueError, msgspec.MsgspecError):
+    except (ValueError, *UNREADABLE):
         raise InvalidInput("the join token is damaged", "copy all of it, or make a new one") from None
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from nats.aio.msg import Msg
 
-from herder.model.errors import HerderError, InvalidInput, Refused, Unreachable
+from herder.model.errors import UNREADABLE, HerderError, InvalidInput, Refused, Unreachable
 from herder.ports.wire import Job, JobReply, JobStatus, Pulse
 from herder.wire.credentials import (
     AGENT_TAG,
@@ -124,7 +124,7 @@ class NatsWire:
         async def take(message: Msg) -> None:
             try:
                 who = msgspec.json.decode(message.data, type=_Disconnect).client
-            except msgspec.MsgspecError:
+            except UNREADABLE:
                 self._count("advisory")
                 return
             name = user_name(who.jwt)  # not the connection's own name, which it may choose
@@ -187,7 +187,7 @@ class NatsWire:
     async def _join(self, data: bytes, check: CheckJoin) -> JoinReply:
         try:
             request = msgspec.json.decode(data, type=JoinRequest)
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             return JoinReply(error="not a join request")
         if not valid_user_key(request.public_key) or not valid_server(request.server):
             return JoinReply(error="the join request's key or server id is malformed")
@@ -312,7 +312,7 @@ async def join(url: str, token: str, server: str, incarnation: int, seed: str, t
         request = JoinRequest(server, incarnation, opened.secret, public_key(seed))
         data = await link.request("herder.join", msgspec.json.encode(request), timeout_s)
         reply = msgspec.json.decode(data, type=JoinReply)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         raise Unreachable("the controller's answer to the join cannot be read") from None
     finally:
         await link.close()

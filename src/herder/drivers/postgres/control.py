@@ -155,9 +155,16 @@ History = list[tuple[int, int]]
 
 
 def parse_history(text: str, timeline: int) -> History:
-    """A timeline history file (`NNNNNNNN.history`; empty for timeline 1) and the timeline it belongs to."""
+    """A timeline history file (`NNNNNNNN.history`; empty for timeline 1) and the timeline it belongs to. Raises Environment
+    for a line that is none: where two logs part must not be guessed.
+    """
     rows = [line.split() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    return [(int(row[0]), parse_lsn(row[1])) for row in rows] + [(timeline, FOREVER)]
+    try:
+        return [(int(row[0]), parse_lsn(row[1])) for row in rows] + [(timeline, FOREVER)]
+    except (ValueError, IndexError):
+        raise Environment(
+            f"the history of timeline {timeline} is damaged", "copy the member again from its primary"
+        ) from None
 
 
 def fork(ours: History, theirs: History) -> int:
@@ -178,7 +185,7 @@ def fork(ours: History, theirs: History) -> int:
 def own_history(data: Path, timeline: int) -> History:
     """The history of a cluster on disk."""
     path = data / "pg_wal" / f"{timeline:08X}.history"
-    return parse_history(path.read_text() if path.exists() else "", timeline)
+    return parse_history(path.read_text(errors="replace") if path.exists() else "", timeline)
 
 
 def segments_from(data: Path, lsn: int, segment_bytes: int) -> list[Path]:

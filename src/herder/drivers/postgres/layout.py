@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from herder.drivers.processes import Account
-from herder.model.errors import NoData, Refused
+from herder.model.errors import UNREADABLE, NoData, Refused
 from herder.ports.driver import MemberSpec
 
 SOCKET_PATH_MAX = 91
@@ -184,7 +184,7 @@ def complete(layout: Layout, spec: MemberSpec) -> bool:
                 f"{layout.data} holds a PostgreSQL cluster that herder did not make", "move it away by hand"
             ) from None
         return False
-    except msgspec.DecodeError:
+    except UNREADABLE:
         raise Refused(f"{layout.owner} is damaged", "look at the directory; restore it or move it away") from None
     if owner != Owner(spec.service, spec.member):
         raise Refused(

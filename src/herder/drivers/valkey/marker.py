@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from herder.drivers.processes import Account, in_thread
-from herder.model.errors import Environment, Refused
+from herder.model.errors import UNREADABLE, Environment, Refused
 from herder.ports.driver import MemberSpec, Source, SyncSet
 
 AOF_DIR = "appendonlydir"
@@ -138,7 +138,7 @@ class Markers:
             marker = msgspec.json.decode(path.read_bytes(), type=Marker)
         except FileNotFoundError:
             return None
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, *UNREADABLE) as error:
             raise Environment(
                 f"cannot read {path}: {error}", "the member may not start on a guess: rebuild it from its service"
             ) from None

@@ -8,6 +8,9 @@ import contextlib
 TRIES = 3
 """Connections begun in one probe, a third of the timeout apart: a lost SYN is repeated by the kernel only after 1 s."""
 
+ANSWER_BYTES = 512
+"""Enough for any first word. Not a whole line: whatever listens there may send one without an end."""
+
 _STARTING = (b"-LOADING", b"-MASTERDOWN", b"-BUSY")
 
 
@@ -17,7 +20,7 @@ async def _ask(address: str, port: int, delay_s: float) -> str:
     try:
         writer.write(b"*1\r\n$4\r\nPING\r\n")
         await writer.drain()
-        answer = await reader.readline()
+        answer = await reader.read(ANSWER_BYTES)
     finally:
         writer.transport.abort()  # no FIN handshake: a probe leaves nothing behind, also on a silent peer
     if not answer:

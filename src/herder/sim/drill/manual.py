@@ -10,7 +10,7 @@ from pathlib import Path
 from herder.machines.archive import ARCHIVE
 from herder.machines.registry import TABLES
 from herder.model.errors import NotFound
-from herder.sim.drill.toml import Section, document
+from herder.sim.drill.toml import Section, document, said
 
 KINDS = {table.kind: table for table in (*TABLES, ARCHIVE)}
 DERIVED = ("drill.incidents", "drill.pages", "drill.services_touched", "drill.services_unavailable")
@@ -118,7 +118,7 @@ def parse(content: str, file: str) -> Manual:
 def _task(section: Section) -> Task:
     names = section.get("per")
     if not isinstance(names, list) or not names or any(not isinstance(name, str) for name in names):
-        section.wrong("per", f"is {names!r}", 'write an array of names: per = ["failover.promoted"]')
+        section.wrong("per", f"is {said(names)}", 'write an array of names: per = ["failover.promoted"]')
     for name in names:
         _check(section, name)
     made = Task(section.text("name"), tuple(names), section.number("minutes"), section.text("why"))

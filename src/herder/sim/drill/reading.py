@@ -30,7 +30,7 @@ from herder.sim.drill.scenario import (
     What,
     ZoneShare,
 )
-from herder.sim.drill.toml import Section, document
+from herder.sim.drill.toml import Section, document, said
 
 SUFFIX = ".toml"
 MOST_SERVICES = 20_000_000
@@ -67,7 +67,9 @@ def read(name_or_path: str) -> Scenario:
         path = Path(name_or_path).expanduser()
         text = path.read_text(encoding="utf-8")
     except (OSError, ValueError, RuntimeError) as problem:  # the last two: not UTF-8, a path or a home that cannot be
-        raise NotFound(f"{name_or_path} cannot be read: {problem}", "`herder drill NAME --copy FILE` writes one") from None
+        raise NotFound(
+            f"{name_or_path} cannot be read: {problem}", "`herder drill NAME --copy FILE` writes one"
+        ) from None
     return parse(text, path.stem, str(path))
 
 
@@ -250,7 +252,7 @@ def _moment(section: Section, key: str, start_ms: int | None) -> int:
             section.wrong(key, f"is in the year {value.year}", "write one from 1970 on")
         return round(value.timestamp() * 1000)
     if start_ms is None:
-        section.wrong(key, f"is {value!r}", "write a date and a time: 2017-02-28T17:30:00Z")
+        section.wrong(key, f"is {said(value)}", "write a date and a time: 2017-02-28T17:30:00Z")
     start = datetime.fromtimestamp(start_ms / 1000, UTC)
     if isinstance(value, time_of_day):
         return round(datetime.combine(start.date(), value, UTC).timestamp() * 1000)
@@ -262,4 +264,4 @@ def _moment(section: Section, key: str, start_ms: int | None) -> int:
         if hour < 24 and minute < 60 and second < 60:
             at = time_of_day(hour, minute, second)
             return round(datetime.combine(start.date(), at, UTC).timestamp() * 1000)
-    return section.wrong(key, f"is {value!r}", _TIMES)
+    return section.wrong(key, f"is {said(value)}", _TIMES)

@@ -16,6 +16,9 @@ Path = tuple[str | int, ...]
 
 _HEADER = re.compile(r"^(\[\[?)\s*([A-Za-z0-9_.\"'\- ]+?)\s*(\]\]?)\s*(#.*)?$")
 _KEY = re.compile(r"^([A-Za-z0-9_\-]+)\s*=")
+SHOWN = 60
+"""Characters of a value in an error."""
+
 _LONG = ('"""', "'''")
 
 
@@ -55,9 +58,21 @@ def document(text: str, name: str) -> Section:
     """The root of a file. name: how errors call it. InvalidInput when it is no TOML."""
     try:
         facts = tomllib.loads(text)
-    except (ValueError, RecursionError) as problem:  # tomllib's own error is a ValueError; so is a number too long to read
+    except (
+        ValueError,
+        RecursionError,
+    ) as problem:  # tomllib's own error is a ValueError; so is a number too long to read
         raise InvalidInput(f"{name} is not TOML: {problem}", "mend that line; https://toml.io has the syntax") from None
     return Section(facts, (), name, lines_of(text))
+
+
+def said(value: object) -> str:
+    """A value as an error shows it: cut short, and a number of thousands of digits only named."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):
+        return "too large to be shown"
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
 def _is_finite(value: float) -> bool:
@@ -107,7 +122,7 @@ class Section:
             return default
         value = self.get(key)
         if not isinstance(value, str) or not value.strip():
-            self.wrong(key, f"is {value!r}", "write a sentence in quotes")
+            self.wrong(key, f"is {said(value)}", "write a sentence in quotes")
         return value.strip()
 
     def number(self, key: str, default: float | None = None, *, least: float = 0.0, most: float | None = None) -> float:
@@ -118,9 +133,9 @@ class Section:
         value = self.get(key)
         bounds = f"a number of at least {least:g}" + (f" and at most {most:g}" if most is not None else "")
         if isinstance(value, bool) or not isinstance(value, int | float):
-            self.wrong(key, f"is {value!r}, not a number", f"write {bounds}, without quotes")
+            self.wrong(key, f"is {said(value)}, not a number", f"write {bounds}, without quotes")
         if not _is_finite(value):
-            self.wrong(key, f"is {value!r:.20}", f"write {bounds}")
+            self.wrong(key, f"is {said(value)}", f"write {bounds}")
         if value < least or (most is not None and value > most):
             self.wrong(key, f"is {value:g}", f"write {bounds}")
         return float(value)
