@@ -92,9 +92,12 @@ def _judge_standby(expected: Expected, reading: Reading, ages: Ages) -> list[Sig
         return []
     if reading.upstream and expected.state != "available" and not expected.deposed:
         return [Sign("member", "well", f"it streams, at {_where(reading)}")]
-    if reading.upstream is False and expected.state == "available":
+    # One that was silent for a while and came back without its stream is judged too: it is neither well nor dead, and nothing
+    # else would ever end its being uncertain.
+    if reading.upstream is False and expected.state in ("available", "uncertain"):
         signs = []
-        if expected.settled_s > SETTLE_S and ages.upstream_lost_s < SUSPECT_S:
+        heard = expected.state == "available"
+        if heard and expected.settled_s > SETTLE_S and ages.upstream_lost_s < SUSPECT_S:
             signs.append(
                 Sign("primary", "suspected", "a standby lost its stream from it", {"seen_by": expected.member})
             )

@@ -120,3 +120,11 @@ def test_a_sign_says_where_the_member_was_seen():
     assert sign.why == "it streams, at 2:0/3000148"
     (sign,) = judge(expected("primary", "uncertain"), pulse(PRIMARY | {"position": None}), FRESH)
     assert sign.why == "it answers as primary at an unknown position"
+
+
+def test_a_standby_that_was_silent_and_came_back_without_its_stream_is_ill_in_the_end():
+    """Found by the product search: it was neither well nor dead, so it stayed uncertain for good and nobody was told."""
+    back = pulse(STANDBY | {"upstream": False})
+    assert signs(expected("standby", "uncertain"), back, Ages(0, UPSTREAM_PATIENCE_S - 1)) == []
+    assert signs(expected("standby", "uncertain"), back, Ages(0, UPSTREAM_PATIENCE_S + 1)) == [("member", "ill")]
+    assert signs(expected("standby", "unavailable"), back, Ages(0, UPSTREAM_PATIENCE_S + 1)) == []
