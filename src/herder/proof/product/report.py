@@ -12,7 +12,7 @@ Tables = Sequence[Table]
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How far a search goes. states: the most distinct states of one aspect; seconds: of one aspect; aspects: by name,
+    """How far a search goes. states: the most distinct states of one aspect; seconds: of one aspect, of a processor; aspects: by name,
     () = all; first: stop at the first violation; processes: how many aspects run at once.
     """
 
@@ -49,7 +49,8 @@ class Violation:
 
 @dataclass(frozen=True, slots=True)
 class Searched:
-    """One aspect. depth: steps of the longest shortest way; whole: every reachable state was seen; resting: states that rest;
+    """One aspect. seconds: of a processor; depth: steps of the longest shortest way; whole: every reachable state was seen; resting: states that rest;
+    by_person: states from which, without a further fault, only a person who was paged can make it well;
     rows: (kind, number of the row in its table) that fired.
     """
 
@@ -60,6 +61,7 @@ class Searched:
     depth: int
     whole: bool
     resting: int
+    by_person: int
     abstracts: str
     rows: frozenset[tuple[str, int]] = frozenset()
     violations: tuple[Violation, ...] = ()

@@ -12,7 +12,6 @@ from herder.proof.product.small import (
     DEAD,
     EMPTY,
     PRIMARY,
-    STANDBY,
     TRASHED,
     Small,
     can_acknowledge,
@@ -118,6 +117,16 @@ def _sync_set_broken(shelf: Shelf, small: Small, kind: Kind, due: Sequence[Conte
     return ""
 
 
-def can_hold(role: int) -> bool:
-    """Is there data at all?"""
-    return role in (PRIMARY, STANDBY)
+def rests(shelf: Shelf, *, sync: bool) -> str:
+    """How a state of the log rests: 'well', 'over', 'paged' (a person has the word), '' not at all."""
+    if shelf.pages:
+        return "paged"
+    if shelf.blank:
+        return "over"
+    if shelf.works:
+        return ""
+    if shelf.state in ("retired", "terminated") and all(unit.state in ENDING for unit in shelf.members + shelf.servers):
+        return "over"
+    enrolled = shelf.voters | 1 << shelf.primary
+    well = shelf.state == "available" and all(unit.state == "available" for unit in shelf.members + shelf.servers)
+    return "well" if well and (not sync or enrolled == (1 << len(shelf.members)) - 1) else ""

@@ -11,12 +11,16 @@ from array import array
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from herder.proof.product import rules
 from herder.proof.product.acts import Act, Marks, Rules, moved_marks, squashed
 from herder.proof.product.aspects import Aspect
 from herder.proof.product.causes import Cause, Causes
 from herder.proof.product.context import Context, contexts
 from herder.proof.product.environment import data, faults, leases, mends, signs, writes
+from herder.proof.product.fairness import Graph, stuck
 from herder.proof.product.keeping import HANDLERS
 from herder.proof.product.log import Log, Moved
 from herder.proof.product.report import Budget, Searched, Step, Tables, Violation
@@ -287,12 +291,12 @@ class Search:
 
     def run(self, budget: Budget) -> Searched:
         """Search until everything was seen or the budget is used up."""
-        began = time.monotonic()
+        began = time.process_time()
         self._add(*self.canonical(*self.begin()), 0)
         found: list[Violation] = []
         at, whole = 0, True
         while at < len(self.logs):
-            if len(self.logs) >= budget.states or (not at & 1023 and time.monotonic() - began > budget.seconds):
+            if len(self.logs) >= budget.states or (not at & 1023 and time.process_time() - began > budget.seconds):
                 whole = False
                 break
             for violation in self._expand(at):
@@ -302,11 +306,40 @@ class Search:
                 whole = False
                 break
             at += 1
-        seconds = time.monotonic() - began
+        resting = self._resting("well", "over", "paged")
+        graph = self._graph()
+        if whole:
+            found += self._stuck(graph, resting)
+        by_person = int(stuck(graph, self._resting("well", "over"), fair_only=True).sum()) if whole else 0
         return Searched(
-            self.aspect.name, len(self.logs), len(self.sources), seconds, max(self.depths), whole, 0, self.aspect.abstracts,
-            frozenset(self.log.covered), tuple(found),
+            self.aspect.name, len(self.logs), len(self.sources), time.process_time() - began, max(self.depths), whole,
+            int(resting.sum()), by_person, self.aspect.abstracts, frozenset(self.log.covered), tuple(found),
         )  # fmt: skip
+
+    # ---- rest
+
+    def _resting(self, *how: str) -> NDArray[np.bool_]:
+        """Which states rest in one of these ways, shape (states,)."""
+        sync = self.aspect.kind.sync
+        at_rest = np.array([rules.rests(shelf, sync=sync) in how for shelf in self.log.shelves])
+        return at_rest[np.frombuffer(self.logs, np.uint32)]
+
+    def _graph(self) -> Graph:
+        sources, targets = (np.frombuffer(ends, np.uint32).astype(np.int64) for ends in (self.sources, self.targets))
+        return Graph(sources, targets, np.frombuffer(self.fair, np.int8).astype(bool), len(self.logs))
+
+    def _stuck(self, graph: Graph, resting: NDArray[np.bool_]) -> Iterator[Violation]:
+        """S9: states from which no rest can be reached, by any way or by fair ones."""
+        for fair_only, words in (
+            (False, "no rest can be reached from here"),
+            (True, "it may go on for ever without rest"),
+        ):
+            left = np.flatnonzero(stuck(graph, resting, fair_only=fair_only))
+            if len(left):
+                way = tuple(trace(self, int(left[0]), None))
+                what = f"{words} ({len(left)} states are like this)"
+                yield Violation("S9", self.aspect.name, what, tuple(map(str, way)), way)
+                return
 
     def _add(self, log: int, world: int, parent: int) -> tuple[int, bool]:
         key = log << SHIFT | world

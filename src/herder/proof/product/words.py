@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from herder.proof.product.search import Next, Search
 
 
-def trace(search: Search, at: int, last: Next) -> Iterator[Step]:
-    """Every step from the first pair to `at`, and one more. Members keep the names that they have in the first pair."""
+def trace(search: Search, at: int, last: Next | None) -> Iterator[Step]:
+    """Every step from the first pair to `at`, and one more, if any. Members keep the names that they have in the first pair."""
     way = [at]
     while way[-1]:
         way.append(search.parents[way[-1]])
@@ -24,6 +24,8 @@ def trace(search: Search, at: int, last: Next) -> Iterator[Step]:
         yield item.told()
         yield from moves(item)
         log, world = item.log, item.world
+    if last is None:
+        return
     wanted = search.canonical(last.log, last.world)
     fitting = (
         it
