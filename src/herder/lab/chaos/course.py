@@ -108,11 +108,13 @@ class Course:
         self._await_well(MADE_S)
 
     def lay_disks(self, names: Sequence[str], acts: Acts) -> None:
-        """A small disk below each member of these services; one member at a time, so that each service goes on."""
+        """A small disk below each member of these services; one member of a service at a time, so that it goes on, and
+        two services: many hosts that die at once are a mass event, which is another day.
+        """
         if not names:
             return
         self.say(f"laying small disks below {', '.join(names)}: each of their hosts is killed once for that")
-        with ThreadPoolExecutor(len(names)) as together:
+        with ThreadPoolExecutor(2) as together:
             list(together.map(lambda name: self._lay_disks(name, acts), names))
 
     def _lay_disks(self, name: str, acts: Acts) -> None:
