@@ -9,19 +9,26 @@ from herder.machines.table import Table
 
 Tables = Sequence[Table]
 
+QUICK_STATES = 2500
+"""Of an aspect: about a second of a processor."""
+
 
 @dataclass(frozen=True, slots=True)
 class Budget:
     """How far a search goes. states: the most distinct states of one aspect; seconds: of one aspect, of a processor; aspects: by name,
-    () = all; first: stop at the first violation; processes: how many aspects run at once.
+    () = all; first: stop at the first violation; quick: a few thousand states of each aspect, without liveness.
     """
 
     states: int = 2_000_000
     seconds: float = 240.0
     aspects: tuple[str, ...] = ()
     first: bool = True
-    processes: int = 1
     quick: bool = False
+
+    @property
+    def most(self) -> int:
+        """States of one aspect."""
+        return min(self.states, QUICK_STATES) if self.quick else self.states
 
 
 @dataclass(frozen=True, slots=True)

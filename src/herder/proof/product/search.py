@@ -296,7 +296,7 @@ class Search:
         found: list[Violation] = []
         at, whole = 0, True
         while at < len(self.logs):
-            if len(self.logs) >= budget.states or (not at & 1023 and time.process_time() - began > budget.seconds):
+            if len(self.logs) >= budget.most or (not at & 1023 and time.process_time() - began > budget.seconds):
                 whole = False
                 break
             for violation in self._expand(at):
