@@ -33,6 +33,9 @@ LONGEST_S: dict[str, float] = {
 strike): two minutes, the bound of the service's own states, which page. A copy takes half an hour, a person's hold an hour.
 """
 
+PLAYBOOK_S = 1800.0
+"""A playbook that no list names may wait as long as a copy may."""
+
 OTHERS_TELL: dict[tuple[str, str], str] = {
     ("member", "installing"): "its rebuild or its service's provisioning pages",
     ("member", "uncertain"): "its service pages",
@@ -69,7 +72,7 @@ def in_time(tables: Sequence[Table]) -> Iterator[Finding | int]:
         if state.deadline is None:
             continue
         yield 1
-        most = LONGEST_S.get(table.kind)
+        most = LONGEST_S.get(table.kind, None if table.unit else PLAYBOOK_S)
         if most is None:
             yield Finding("waits", table.kind, "nobody said how long its states may last")
         elif state.deadline.after_s > most:

@@ -76,6 +76,18 @@ def _noticed(parts: Parts, concerns: Sequence[str], *, deep: bool) -> Iterator[N
         yield from _product(parts.tables)
 
 
+def noticed(tables: Sequence[Table], concerns: Sequence[str], *, searched: bool) -> Iterator[Noticed]:
+    """Everything that is wrong with tables, for one who wants to mend it. concerns: kinds that are different; searched:
+    voters and the product too, which makes sense once the tables themselves hold.
+    """
+    wrong = [*_tables(tables), *_loading(tables)]
+    yield from wrong
+    if searched and not wrong:
+        if {*concerns} & VOTING:
+            yield from _voters(Parts(tuple(tables), laws.PURE))
+        yield from _product(tables)
+
+
 def _tables(tables: Sequence[Table]) -> Iterator[Noticed]:
     findings = _caught(lambda: verify.check(tables).findings, "tables")
     if isinstance(findings, Noticed):
