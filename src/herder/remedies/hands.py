@@ -26,6 +26,10 @@ ANSWER_S = 5.0
 """An agent answers 'running' after this long at the latest, so silence past it (and a little) means unreachable."""
 
 
+LATER = 0.05
+"""What takes long is noticed so much later, as a share of how long it took."""
+
+
 class JobFailed(HerderError):
     """An agent did the job and it did not succeed: its reason. cause: the stable word of the agent's own error, or ''."""
 
@@ -196,12 +200,15 @@ class Hands:
         )  # fmt: skip
 
     async def until(self, ready: Callable[[], bool], timeout_s: float, step_s: float = 0.02) -> bool:
-        """Wait for something that the world or the board will show; False when the time is over."""
-        end = self.clock.monotonic() + timeout_s
+        """Wait for something that the world or the board will show; False when the time is over. The pause between two looks
+        grows from `step_s` with what was waited, so that thousands of boots do not look fifty times a second each.
+        """
+        began = self.clock.monotonic()
         while not ready():
-            if self.clock.monotonic() >= end:
+            waited_s = self.clock.monotonic() - began
+            if waited_s >= timeout_s:
                 return False
-            await self.clock.sleep(step_s)
+            await self.clock.sleep(max(step_s, min(waited_s * LATER, timeout_s - waited_s)))
         return True
 
 
