@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from herder.engine.effects import Outcome
 from herder.engine.world import Machine
-from herder.model.errors import HerderError
+from herder.model.errors import HerderError, Unreachable
 from herder.remedies.hands import Hands, ask_each
 
 
@@ -34,6 +34,7 @@ async def stop_members(hands: Hands, work: Machine) -> Outcome:
 
     _, errors = await ask_each(work.data["members"], stop)
     if errors:
+        _try_again_where_silent(errors)
         return Outcome(Stopped.FAILED, why="; ".join(error.message for error in errors.values()))
     return Outcome(Stopped.STOPPED)
 
@@ -48,10 +49,17 @@ async def trash_members(hands: Hands, work: Machine) -> Outcome:
             directory = f"{hands.server_of(member).data['directory']}/trash/{service.name}-{service.id}"
             await hands.ask(work, member, "destroy", {"trash": directory}, answer_s=15.0)
 
-    try:
-        _, errors = await ask_each(work.data["members"], trash)
-    except HerderError as error:
-        return Outcome(Trashed.FAILED, why=error.message)
+    _, errors = await ask_each(work.data["members"], trash)
     if errors:
+        _try_again_where_silent(errors)
         return Outcome(Trashed.FAILED, why="; ".join(error.message for error in errors.values()))
     return Outcome(Trashed.TRASHED)
+
+
+def _try_again_where_silent(errors: dict[int, HerderError]) -> None:
+    """An agent that does not answer is asked again until the state's deadline: one that was only started again must not be a
+    page. Raises Unreachable.
+    """
+    for error in errors.values():
+        if isinstance(error, Unreachable):
+            raise error

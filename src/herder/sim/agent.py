@@ -268,10 +268,12 @@ class SimAgent:
         if spec.member != job.member:
             return self._reply(job, JobStatus.REFUSED, error=f"the spec is of {spec.member}, the job for {job.member}")
         new = Entry(job.term, job.order, spec, entry.lease_s if entry is not None else 0.0)
+        self._step(job, "promising")
         disk.members[job.member] = new
         if disk.full and new != entry:
             self.world.saw("an agent could not write its promise")
             return self._reply(job, JobStatus.REFUSED, error="the agent's ledger cannot be written: No space left")
+        self._step(job, "promised")
         self.lane(job.member).push_out(mark)
         return spec
 
@@ -284,7 +286,9 @@ class SimAgent:
         finally:
             lane.riders.pop(job.intent, None)
         outcome = self._pushed_out(job) if acting.cancelled() else acting.result()
+        self._step(job, "acted")
         self.host.disk.keep(job.intent, outcome)
+        self._step(job, "kept")
         if not ACTIONS[job.name].leaves:
             self.look_at(spec)
         return outcome
@@ -295,6 +299,7 @@ class SimAgent:
             if entry is not None and (job.term, job.order) < entry.mark:
                 return self._pushed_out(job)
             lane.acting = job.name
+            self._step(job, "acting")
             try:
                 result = await Work(self, job, spec).run()
             except HerderError as error:
@@ -304,6 +309,15 @@ class SimAgent:
                 lane.acting = ""
             self._tell_of(job, spec)
             return Ended(job.member, job.name, JobStatus.DONE, msgspec.to_builtins(result))
+
+    def _step(self, job: Job, step: str) -> None:
+        """Whoever watches the world is told, in this order: 'promising', 'promised', 'acting', 'acted', 'kept' (its end is on
+        disk). They may kill this agent there; then nothing more of it runs.
+        """
+        for tell in self.world.steps:
+            tell(self.host, job, step)
+        if self.dead:
+            raise asyncio.CancelledError
 
     def _tell_of(self, job: Job, spec: MemberSpec) -> None:
         """Whoever watches the world is told what was done; nobody of herder is."""

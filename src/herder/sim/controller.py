@@ -88,6 +88,11 @@ class Controller:
         self.world.saw("a controller lost its shard")
 
     def _build(self) -> ControlPlane:
+        self.world.lives += 1
+        return ControlPlane(self.parts(), self.owner)
+
+    def parts(self) -> Parts:
+        """What its control plane stands on: everything as this process reaches it."""
         world = self.world
 
         async def mint_join(server: str, incarnation: int) -> str:
@@ -100,15 +105,13 @@ class Controller:
             await self.gate()
             return saw
 
-        parts = Parts(
+        return Parts(
             store=cast("Store", SimStore(world.store, world, self)), wire=self.wire, provider=SimProvider(world, self),
-            clock=self.clock, chance=world.chance.stream(f"{self.name}/{world.lives}"), probe=probe, mint_join=mint_join,
+            clock=self.clock, chance=world.chance.stream(f"{self.name}/{world.lives - 1}"), probe=probe, mint_join=mint_join,
             nats_url="nats://sim", engine_user="nobody", subnet_prefix="10.77.3.",
             agent_settings={"pulse_interval_s": str(world.pulse_interval_s)}, settings=[],
             pulse_interval_s=world.pulse_interval_s, **({"dependency_probes": self._probes()} | self._tuned),
         )  # fmt: skip
-        world.lives += 1
-        return ControlPlane(parts, self.owner)
 
     # --- being stopped and killed
 

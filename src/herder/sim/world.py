@@ -13,7 +13,7 @@ from typing import Any
 
 from herder.ports.driver import MemberSpec, Reading
 from herder.ports.provider import Launch
-from herder.ports.wire import Pulse
+from herder.ports.wire import Job, Pulse
 from herder.sim import actions, hosts
 from herder.sim.act import Act
 from herder.sim.agent import SimAgent
@@ -64,6 +64,7 @@ class World:
         self.bugs: list[str] = []
         self.sights: Counter[str] = Counter()  # rare things that happened, by name
         self.acts: list[Callable[[Act], None]] = []  # told of each job that was done
+        self.steps: list[Callable[[Host, Job, str], None]] = []  # told of each step of an agent's job: see SimAgent._step
         self.buried: list[Callable[[str, str], None]] = []  # told of (service, member) whose data a removal destroys
         self.outages: set[str] = set()  # what herder stands on besides: 'object_store', 'pager'
         self.pace_of_store = StoreMood()
@@ -107,9 +108,13 @@ class World:
         """A service's engines."""
         found = self.clusters.get(service)
         if found is None:
-            found = self.clusters[service] = Cluster(service, self, self.rates.get(service, WRITES_BYTES_S))
+            found = self.clusters[service] = self.make_cluster(service, self.rates.get(service, WRITES_BYTES_S))
             found.at = self.now
         return found
+
+    def make_cluster(self, service: str, bytes_per_s: float) -> Cluster:
+        """Engines of a service that nobody knows yet."""
+        return Cluster(service, self, bytes_per_s)
 
     def read(self, spec: MemberSpec) -> Reading:
         """What an agent reads of its member."""
@@ -310,9 +315,13 @@ class World:
 
     def add_controller(self, name: str, **tuned: Any) -> Controller:
         """Start one that takes the shard as soon as it is free."""
-        controller = self.controllers[name] = Controller(self, name, f"sim:{name}", **tuned)
+        controller = self.controllers[name] = self.make_controller(name, **tuned)
         controller.begin()
         return controller
+
+    def make_controller(self, name: str, **tuned: Any) -> Controller:
+        """One that is not started yet."""
+        return Controller(self, name, f"sim:{name}", **tuned)
 
     @property
     def active(self) -> Controller | None:
