@@ -64,7 +64,7 @@ class World:
         self.bugs: list[str] = []
         self.sights: Counter[str] = Counter()  # rare things that happened, by name
         self.acts: list[Callable[[Act], None]] = []  # told of each job that was done
-        self.steps: list[Callable[[Host, Job, str], None]] = []  # told of each step of an agent's job: see SimAgent._step
+        self.steps: list[Callable[[Host, Job, str], None]] = []  # of each step of an agent's job
         self.buried: list[Callable[[str, str], None]] = []  # told of (service, member) whose data a removal destroys
         self.outages: set[str] = set()  # what herder stands on besides: 'object_store', 'pager'
         self.pace_of_store = StoreMood()
