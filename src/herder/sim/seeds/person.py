@@ -14,6 +14,7 @@ from herder.sim.faults import Faults
 from herder.sim.host import Host
 from herder.sim.network import Weather
 from herder.sim.seeds.plan import ORDERS, Item, Made, Plan
+from herder.sim.wire import NATS
 from herder.sim.world import World
 
 JUMP_MAX_S = 120.0
@@ -40,6 +41,26 @@ class Player(Faults):
         """See Faults; how far clocks were set in all is kept, since an hour's budget goes by them."""
         super().clock_jump(seconds)
         self.jumped_s += JUMP_MAX_S
+
+    def corner(self) -> None:
+        """The worst for a quorum: a standby misses what the other one confirms, then the primary dies and that other one is
+        out of reach. Of a service with one standby: it falls behind, then the primary dies.
+        """
+        leads = self.pick()
+        services = self.world.services_on(leads)
+        if not services or not leads.awake:
+            return
+        hosts = sorted({engine.host for engine in self.world.cluster(services[0]).engines.values()} - {leads.name})
+        if not hosts:
+            return
+        behind = self._draw.choice(hosts)
+        self.cut(leads.name, behind, self.lasts(20, 120))
+        wait_s = self.lasts(0.3, 15)
+        self._later(wait_s, self.kill_host, leads)
+        for other in hosts:
+            if other != behind:
+                self._later(wait_s, self.cut, other, NATS, self.lasts(5, 90))
+        self._say("corner", f"{behind} misses what {leads.name} writes, which dies in {wait_s:.1f} s")
 
     def lossy_weather(self) -> None:
         """Up to a fifth of all messages is lost, some are late, doubled or overtaken."""

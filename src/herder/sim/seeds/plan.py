@@ -13,12 +13,12 @@ from typing import Any
 
 import msgspec
 
-from herder.model.errors import InvalidInput
+from herder.model.errors import UNREADABLE, InvalidInput
 from herder.model.plans import PLANS
 
 PER_HOST = (
     "kill_engine", "kill_agent", "kill_host", "reboot_host", "freeze_host", "cut_host", "cut_pair", "fill_disk",
-    "clock_drift", "lie_host",
+    "clock_drift", "lie_host", "corner",
 )  # fmt: skip
 AROUND = (
     "bad_weather", "nats_down", "provider_down", "provider_moody", "store_down", "store_stalls", "store_moody",
@@ -26,7 +26,7 @@ AROUND = (
     "clock_jump",
 )  # fmt: skip
 FAULTS = PER_HOST + AROUND
-"""Methods of `sim.faults.Faults`."""
+"""Methods of `sim.seeds.person.Player`."""
 
 JITTERS = ("lossy_weather", "short_freeze", "short_pause")
 """What must move nobody: methods of `sim.seeds.person.Player`."""
@@ -170,7 +170,7 @@ def from_json(data: bytes) -> tuple[Item, ...]:
     """Read such a file. Raises InvalidInput."""
     try:
         items = msgspec.json.decode(data, type=list[Item])
-    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+    except UNREADABLE as error:
         raise InvalidInput(
             f"this is no list of faults: {error}", "herder sim prints one for each failing seed"
         ) from None
