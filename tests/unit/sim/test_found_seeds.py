@@ -1,0 +1,46 @@
+"""What seeds found: the seed, the commit that it was found at, and a short list of items that showed it in some seed's fleet.
+
+Each was seen to fail without its mending.
+"""
+
+from typing import NamedTuple
+
+import pytest
+
+from herder.sim.seeds.plan import Item, draw_plan
+from herder.sim.seeds.run import run_plan
+
+
+class Found(NamedTuple):
+    """One finding. seed: that found it; fleet: the seed whose fleet shows it in a quarter of an hour."""
+
+    seed: int
+    commit: str
+    what: str
+    fleet: int
+    items: tuple[Item, ...]
+
+
+FOUND = (
+    Found(
+        1, "8fe8345", "a host that came back by itself stood in its successor's way for ever, where nothing may be fenced", 33,
+        (Item(0, 60.0, "provider_down"), Item(70, 62.0, "reboot_host", 2), Item(71, 90.0, "reboot_host", 2),
+         Item(72, 120.0, "reboot_host", 2)),
+    ),
+    Found(
+        102, "8fe8345", "pages of a service that was destroyed while it was not well stayed open", 102,
+        (Item(5, 30.0, "provider_down"), Item(37, 31.0, "create", 2), Item(2, 300.0, "destroy", 2)),
+    ),
+    Found(
+        1006, "41f4600", "a server whose launch failed while the provider was down was never made, nor was its service", 1006,
+        (Item(10, 30.0, "provider_down"), Item(95, 31.0, "create", 1)),
+    ),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("found", FOUND, ids=[f"seed {found.seed}" for found in FOUND])
+def test_what_a_seed_found_stays_mended(found):
+    result = run_plan(draw_plan(found.fleet, hours=0.25, services=3), found.items)
+    assert result.found == [], found.what
+    assert result.paged == [], found.what
+    assert sum(result.faults.values()) > 0

@@ -1,0 +1,126 @@
+"""Whole small fleets by seeds: they end well, the same seed leaves the same trace, and a broken rule is noticed and shrunk."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from herder.model.errors import InvalidInput
+from herder.remedies import handlers
+from herder.sim.seeds import plan as plans
+from herder.sim.seeds.campaign import Tally, Wish, run_all, run_seed
+from herder.sim.seeds.plan import Item, draw_plan
+from herder.sim.seeds.run import run_plan
+from herder.sim.seeds.shrink import shrink
+from herder.sim.seeds.sometimes import ROWS, SEEN_WITHIN
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_fleet_survives_everything_at_once_and_ends_well(seed):
+    result = run_plan(draw_plan(seed, hours=0.2, services=3))
+    assert result.found == []
+    assert sum(result.faults.values()) > 10
+    assert sum(result.completions.values()) > result.services
+    assert not result.idle
+
+
+def test_a_seed_draws_its_fleet_and_its_faults_before_anything_runs():
+    plan = draw_plan(7)
+    assert plan == draw_plan(7)
+    assert plan.faults >= plans.FAULTS_AN_HOUR[0] * plans.HOURS[0]
+    assert {made.plan for made in plan.services} == {"premium", "standard", "dev"}
+    assert 6 <= plan.servers <= plans.SERVERS_MAX
+    assert [item.at_s for item in plan.items] == sorted(item.at_s for item in plan.items)
+
+
+def test_over_many_seeds_every_kind_is_drawn_and_each_is_missing_somewhere():
+    drawn = [{item.kind for item in draw_plan(seed, hours=1.0).items} for seed in range(60)]
+    assert set.union(*drawn) == set(plans.FAULTS + plans.ORDERS)
+    assert not set.intersection(*drawn) & set(plans.FAULTS)
+
+
+def test_the_same_seed_leaves_the_same_trace_whatever_python_hashes():
+    code = (
+        "from herder.sim.seeds.plan import draw_plan; from herder.sim.seeds.run import run_plan;"
+        "print(run_plan(draw_plan(9, hours=0.05, services=3)).trace)"
+    )
+    traces = {
+        subprocess.run(
+            [sys.executable, "-c", code], check=True, capture_output=True, text=True,
+            env=os.environ | {"PYTHONHASHSEED": seed},
+        ).stdout
+        for seed in ("1", "2")
+    }  # fmt: skip
+    assert len(traces) == 1
+
+
+def test_other_faults_do_what_they_did_when_one_is_taken_away():
+    plan = draw_plan(3, hours=0.05, services=3)
+    kept = plan.items[:1]
+    alone, all_of_them = run_plan(plan, kept, story=True), run_plan(plan, story=True)
+    first = [words for _, words in alone.story if words.startswith("!!")]
+    assert first
+    assert first[0] in [words for _, words in all_of_them.story]
+
+
+def test_a_list_goes_through_a_file_and_one_with_an_unknown_fault_is_refused():
+    items = draw_plan(5, hours=0.1).items
+    assert plans.from_json(plans.to_json(items)) == items
+    with pytest.raises(InvalidInput, match="set_on_fire"):
+        plans.from_json(b'[{"number": 1, "at_s": 2.0, "kind": "set_on_fire"}]')
+    with pytest.raises(InvalidInput):
+        plans.from_json(b"{]")
+
+
+def test_jitter_moves_nobody():
+    tally = run_all(Wish(1, 1, hours=0.3, services=3, jitter=True), lambda _: None)
+    assert tally.verdict(Wish(1, 1, jitter=True)) == []
+    assert tally.promotions == 0
+    assert sum(tally.faults.values()) > 10
+
+
+# ---- that it can fail
+
+
+def test_a_quorum_that_is_skipped_is_noticed_run_twice_and_shrunk(monkeypatch):
+    monkeypatch.setattr("herder.remedies.election.pledges_needed", lambda voters, k=1: 1)
+    _, failure = run_seed(Wish(19, 1, hours=0.12, services=3, shrink_runs=4), 19)
+    assert failure is not None
+    assert failure.same
+    assert "lost" in {finding.check for finding in failure.found}
+    assert 0 < len(failure.items) < failure.drawn
+
+
+def test_a_crash_of_a_handler_is_a_finding(monkeypatch):
+    async def fall(hands, work):
+        raise ZeroDivisionError
+
+    mended = tuple((effect, ends, fall if effect == "ask_vantages" else run) for effect, ends, run in handlers.HANDLERS)
+    monkeypatch.setattr(handlers, "HANDLERS", mended)
+    result = run_plan(draw_plan(1, hours=0.02, services=3), [Item(0, 20.0, "freeze_host", 0)])
+    assert "crashed" in result.checks
+
+
+# ---- the small parts
+
+
+def test_shrinking_keeps_what_is_needed_and_nothing_else():
+    items = [Item(number, float(number), "kill_host") for number in range(40)]
+    needed = {3, 17, 30}
+    kept = shrink(items, lambda some: needed <= {item.number for item in some}, 500)
+    assert {item.number for item in kept} == needed
+
+
+def test_shrinking_ends_when_its_runs_are_spent():
+    runs = []
+    items = [Item(number, float(number), "kill_host") for number in range(40)]
+    shrink(items, lambda some: runs.append(1) is None and False, 7)
+    assert len(runs) == 7
+
+
+def test_what_was_never_seen_fails_a_campaign_only_when_it_was_long_enough():
+    tally = Tally(seeds=SEEN_WITHIN)
+    assert len(tally.verdict(Wish(1, SEEN_WITHIN))) == len(ROWS)
+    assert Tally(seeds=SEEN_WITHIN - 1).verdict(Wish(1, 10)) == []
+    assert Tally(seeds=3, idle=1).verdict(Wish(1, 3)) != []
