@@ -13,6 +13,10 @@ Mutants = Annotated[bool, typer.Option("--mutants", help="Break tables and arith
 MutantsFile = Annotated[str, typer.Option("--mutants-file", metavar="FILE", help="Your own mutants, in TOML.")]
 Traces = Annotated[bool, typer.Option("--traces", help="With the way to what was noticed.")]
 Playbook = Annotated[str, typer.Option("--playbook", metavar="FILE", help="A playbook of your own, in TOML.")]
+Quick = Annotated[
+    bool, typer.Option("--quick", help="Seconds instead of minutes: small scenes, the first states of each aspect.")
+]
+Diagrams = Annotated[str, typer.Option("--diagrams", metavar="DIR", help="Violations as sequence diagrams (Mermaid).")]
 PlaybookOf = Annotated[str, typer.Option("--playbook-of", metavar="KIND", help="One of herder's, as such a file.")]
 
 
@@ -24,6 +28,8 @@ def verify(
     traces: Traces = False,
     playbook: Playbook = "",
     playbook_of: PlaybookOf = "",
+    quick: Quick = False,
+    diagrams: Diagrams = "",
 ) -> None:
     """Prove the safety rules over every state that the lifecycle tables can reach; exit code 1 when one fails."""
     if mutants or mutants_file:
@@ -33,9 +39,11 @@ def verify(
     if playbook or playbook_of:
         from herder.cli import proofs
 
-        raise typer.Exit(proofs.show_playbook(playbook_of) if playbook_of else proofs.playbook(playbook, as_json=as_json))
+        raise typer.Exit(
+            proofs.show_playbook(playbook_of) if playbook_of else proofs.playbook(playbook, as_json=as_json)
+        )
     if traces:
         raise InvalidInput("--traces belongs to --mutants", "herder verify --mutants --traces")
-    from herder.machines.verify import main
+    from herder.cli.everything import everything
 
-    raise typer.Exit(main(["--json"] if as_json else []))
+    raise typer.Exit(everything(quick=quick, as_json=as_json, directory=diagrams))

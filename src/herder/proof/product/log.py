@@ -23,7 +23,7 @@ from herder.proof.product.shelf import (
     member_name,
     watched,
 )
-from herder.proof.product.shelving import canonical, machines_of, ranks_of, shelf_of
+from herder.proof.product.shelving import Ranks, canonical, machines_of, ranks_of, shelf_of
 from herder.remedies.catalogue import Catalogue
 
 NEWEST = 1000
@@ -172,11 +172,13 @@ class Log:
             after[ident] = machine
         self.covered.update(place for table in self.tables.values() for place in table.fired)
         broken = steps.broken(world.cells, after, decision, cause[-1:] if awaited else ())
-        shelved = shelf_of(after, self.kind)
-        to = self.number(shelved)
-        return self._moved(world.cells, after, to, decision.moves, broken) if to != number or broken else None
+        ranks = ranks_of(after, self.kind)
+        to = self.number(shelf_of(after, self.kind, ranks))
+        return self._moved(world.cells, after, to, decision.moves, broken, ranks) if to != number or broken else None
 
-    def _moved(self, before: Mapping[int, Machine], after: Mapping[int, Machine], to: int, moves: Sequence[Move], broken: str) -> Moved:  # fmt: skip
+    def _moved(
+        self, before: Mapping[int, Machine], after: Mapping[int, Machine], to: int, moves: Sequence[Move], broken: str, now: Ranks
+    ) -> Moved:  # fmt: skip
         codes = {table.code: table for table in self.tables.values()}
         words = []
         for move in moves:
@@ -191,10 +193,9 @@ class Log:
             if machine.kind == "server" and ident in before
             and machine.data["incarnation"] != before[ident].data["incarnation"]
         )  # fmt: skip
-        now = ranks_of(after, self.kind)
         stayed = (ident for ident, machine in after.items() if machine.order != NEWEST and ident in now)
         ranks = tuple(sorted((before[ident].order, *now[ident]) for ident in stayed))
-        left = {ident for ident in ranks_of(before, self.kind) if ident not in now or after[ident].order == NEWEST}
+        left = any(m.order and (ident not in now or after[ident].order == NEWEST) for ident, m in before.items())
         moot = not term and not aged and not left and all(was == is_now for was, is_now, _ in ranks)
         means = 0 if moot else self._meanings.setdefault((term, aged, ranks), len(self._meanings) + 1)
         return Moved(to, term, ranks, aged, tuple(words), means, broken)

@@ -37,6 +37,22 @@ RULES: dict[str, str] = {
     "landing": "what its sender takes for done is never dropped",
 }
 
+SEEN: dict[str, str] = {
+    "S1": "every small world, every acknowledgement | all",
+    "S2": "every state in which a candidate is promoted | failover, lease, takeover, exercise, switchover, reboot",
+    "S3": "every promotion, every acknowledgement, every state's sync set | those of premium",
+    "S4": "every promotion | failover-async, failover-unfenced",
+    "S5": "every state | all; consent is given in destroy only",
+    "S6": "every step of the log that begins a failover, strike or rebuild | all but provision",
+    "S8": "every state's counts, every step that begins a remedy | all",
+    "S9": "every state, backwards from rest, by any way and by fair ones | all that were seen whole",
+    "S10": "every step of the log, every agent's promise | all; takeover with jobs of the past",
+    "S11": "every step of the log | destroy",
+    "outcomes": "every outcome and deadline that arrives where it was due | all",
+    "landing": "every event that a step sends | all",
+}
+"""Rule -> what of the search looks at it, and in which aspects something could break it."""
+
 
 def renumbered(small: Small, moved: Moved) -> Small:
     """Promises lie farther back when the term goes on; a life that the log has counted out is an old one."""

@@ -6,6 +6,7 @@ found by a shortest way, and the way is told by stepping it again.
 
 from __future__ import annotations
 
+import gc
 import time
 from array import array
 from collections.abc import Iterable, Iterator
@@ -290,7 +291,18 @@ class Search:
         return self.log.number(BLANK), self.world(unmade(members, faults=aspect.faults, orders=aspect.asked))
 
     def run(self, budget: Budget) -> Searched:
-        """Search until everything was seen or the budget is used up."""
+        """Search until everything was seen or the budget is used up. Nothing that is made here goes round in circles, so the
+        collector, which would look through millions of tuples again and again, waits.
+        """
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            return self._run(budget)
+        finally:
+            if collects:
+                gc.enable()
+
+    def _run(self, budget: Budget) -> Searched:
         began = time.process_time()
         self._add(*self.canonical(*self.begin()), 0)
         found: list[Violation] = []

@@ -123,12 +123,15 @@ class _Making:
         self.cell(FIRST_PLAYBOOK + place, work.kind, work.state, data, work.rank, NOW_MS if work.pending else 0)
 
 
-def shelf_of(machines: Mapping[int, Machine], kind: Kind) -> Shelf:
+Ranks = Mapping[int, tuple[int, int]]
+"""What `ranks_of` says, by machine."""
+
+
+def shelf_of(machines: Mapping[int, Machine], kind: Kind, ranks: Ranks) -> Shelf:
     """The value of machines."""
     service = machines.get(SERVICE)
     if service is None:
         return BLANK
-    ranks = ranks_of(machines, kind)
     found = sorted(
         (_work(machine, kind, service, ranks), machine.id) for machine in machines.values() if is_work(machine)
     )
@@ -180,7 +183,7 @@ def ranks_of(machines: Mapping[int, Machine], kind: Kind) -> dict[int, tuple[int
     return found
 
 
-def _work(machine: Machine, kind: Kind, service: Machine, ranks: Mapping[int, tuple[int, int]]) -> Work:
+def _work(machine: Machine, kind: Kind, service: Machine, ranks: Ranks) -> Work:
     facts: list[tuple[str, Any]] = []
     for name, value in machine.data.items():
         if name in MEMBER_FACTS:
@@ -209,7 +212,7 @@ def _member(machines: Mapping[int, Machine], kind: Kind, slot: int, places: Mapp
     )  # fmt: skip
 
 
-def _server(machine: Machine, ranks: Mapping[int, tuple[int, int]]) -> Unit:
+def _server(machine: Machine, ranks: Ranks) -> Unit:
     return Unit(
         machine.state, tries=min(int(machine.data.get("boots", 0)), BOOTS_MOST),
         pending=machine.state == "unavailable" and machine.since_ms == NOW_MS, planned=bool(machine.data.get("planned")),
