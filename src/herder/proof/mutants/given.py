@@ -10,6 +10,7 @@ from typing import Any
 from herder.machines.table import Deadline, Effect, Emit, Row, Spawn
 from herder.model.errors import InvalidInput
 from herder.proof.mutants.parts import ORIGINAL, Change, Mutant, plus, row, state, without
+from herder.proof.typed import mistyped
 
 _ROW = frozenset({"drop", "target", "guard", "update", "emits", "page", "keep"})
 _STATE = frozenset({"deadline_s", "effect", "final"})
@@ -20,7 +21,11 @@ def read(path: Path) -> tuple[Mutant, ...]:
     """The mutants of a file. Raises InvalidInput that says which one is wrong and what to write."""
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (
+        OSError,
+        ValueError,
+        RecursionError,
+    ) as error:  # what is no UTF-8, no TOML or too long a number is a ValueError
         raise InvalidInput(f"{path} cannot be read: {error}", "a file of [[mutant]] tables in TOML is wanted") from None
     entries = document.get("mutant")
     if not isinstance(entries, list) or not entries:
@@ -51,6 +56,8 @@ def _change(entry: Mapping[str, Any], where: str) -> Change:
     if not isinstance(change, dict) or not change:
         raise InvalidInput(f"{where} changes nothing", "write change = { target = ... }, or add = { source = ... }")
     if "state" in entry:
+        if not isinstance(entry["state"], str):
+            raise InvalidInput(f"{where}: 'state' is not a text in quotes", 'write state = "..."')
         _known(change, _STATE, where)
         return state(kind, entry["state"], **_state_fields(kind, entry["state"], change, where))
     if "source" not in entry or "event" not in entry:
@@ -122,3 +129,5 @@ def _known(entry: Mapping[str, Any], keys: frozenset[str], where: str) -> None:
     strange = sorted(set(entry) - keys)
     if strange:
         raise InvalidInput(f"{where}: '{strange[0]}' is not known here", f"known are: {', '.join(sorted(keys))}")
+    if fault := mistyped(entry):
+        raise InvalidInput(f"{where}: {fault}", "docs/reference/mutants.md has an example of each sort")

@@ -103,7 +103,8 @@ def search(control: Control, scene: Scene, most: int) -> Searched:
             waiting.append(after)
     problem = None
     if found is not None:
-        problem = Broken(found[1][0], found[1][1], _trace(control, scene, came, found[0]))
+        way = _trace(control, scene, came, found[0])
+        problem = Broken(found[1][0], way[-1], way)  # in the names that the way is told with
     seconds = time.perf_counter() - began
     return Searched(
         scene, len(came), transitions, deepest, seconds, not waiting and found is None, problem, frozenset(fired)
