@@ -91,13 +91,12 @@ async def _boot(hands: Hands, server: Machine, token: str) -> ServerHandle:
 
 
 async def _take_back(hands: Hands, server: Machine) -> Outcome:
-    """A life before it runs and cannot be ended: the log goes on with that one. It is the one that ran when the first of these
-    starts was tried, or that of a try whose answer was lost; asked for it by its number, the provider adopts it. Numbers that
-    were counted are not used again, since a boot may still be on its way.
+    """A life before it runs and cannot be ended: the log goes on with that one. Perhaps the last that was heard, perhaps that of
+    a start whose answer was lost: asked for it by its very number the provider adopts it, by a higher one it says Conflict.
+    Numbers that were counted are not used again, since a boot may still be on its way.
     """
-    counted, tries = server.data["incarnation"], max(int(server.data.get("boots", 0)), 1)
-    older = server.copy()
-    for before in range(counted - 1, max(counted - 1 - tries, 0), -1):
+    counted, older = server.data["incarnation"], server.copy()
+    for before in range(counted - 1, 0, -1):
         older.data["incarnation"] = before
         try:
             handle = await hands.provider.boot(hands.launch(older, await hands.mint_join(server.name, before)))
