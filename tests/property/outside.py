@@ -17,6 +17,7 @@ from herder.drivers.postgres.control import parse_history
 from herder.drivers.postgres.probe import verdict
 from herder.engine.record import FORMAT, GENESIS, Body, Broken, _chain, open_record
 from herder.engine.world import World
+from herder.machines.registry import BY_KIND
 from herder.model.errors import Environment, InvalidInput, NotFound
 from herder.model.lsn import parse_lsn
 from herder.model.names import service_name
@@ -24,6 +25,8 @@ from herder.model.windows import parse_length, parse_window
 from herder.ports.driver import Position, Reading, Role, SyncSet
 from herder.ports.store import StoredRecord
 from herder.ports.wire import FRAME_VERSION, Job, JobReply, JobStatus, MemberPulse, Pulse
+from herder.proof import playbook_file
+from herder.proof.mutants import given
 from herder.providers import files
 from herder.pulse import fleet_frame
 from herder.settings import read_file, resolve
@@ -118,6 +121,29 @@ TOKEN = AUTHORITY.join_token("nats://127.0.0.1:4222", "hush", 2_000_000_000)
 
 INVENTORY = {"plan": [{"plan": "dev", "services": 3}], "zone": [{"name": "a", "servers": 3}]}
 
+MUTANTS = b"""
+[[mutant]]
+name = "too few pledges count"
+what = "an election that is short of pledges promotes all the same"
+table = "failover"
+source = "pledging"
+event = "short"
+change = { target = "promoting", page = "", emits = [] }
+
+[[mutant]]
+name = "pledges for ever"
+what = "a failover may wait for pledges without end"
+table = "failover"
+state = "pledging"
+change = { deadline_s = 0 }
+
+[[mutant]]
+name = "an uncertain member is trashed"
+what = "a member that several vantage points saw dead goes to the trash"
+table = "member"
+add = { source = "uncertain", event = "seen_dead", target = "retired" }
+"""
+
 CONFIG = b'lease_s = 5\nfencing = false\nlisten = "127.0.0.1:8080"\non_isolation = "stop"\nexercise_plans = "premium"\n'
 
 
@@ -174,6 +200,11 @@ READERS = (
         "inventory in TOML", as_file(".toml", inventory.read), (InvalidInput, NotFound),
         (b'[[plan]]\nplan = "dev"\nservices = 3\n[provider]\nboot_s = 3\n',),
     ),
+    Reader(
+        "playbook", as_file(".toml", lambda path: playbook_file.read(Path(path))), (InvalidInput,),
+        tuple(playbook_file.written(BY_KIND[kind]).encode() for kind in ("restart", "strike")),
+    ),
+    Reader("mutants", as_file(".toml", lambda path: given.read(Path(path))), (InvalidInput,), (MUTANTS,)),
     Reader("list of faults", from_json, (InvalidInput,), (to_json(draw_items(3, 0.5, 3)),)),
 )  # fmt: skip
 """One each. A new reader of bytes from outside belongs here."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
@@ -58,6 +59,33 @@ def damaged(data: st.DataObject, whole: bytes) -> bytes:
     return whole
 
 
+OTHER_VALUES = [
+    b"1",
+    b"-1",
+    b"nan",
+    b"1e400",
+    b"true",
+    b'"x"',
+    b'""',
+    b"[]",
+    b"[[]]",
+    b"[1]",
+    b"{}",
+    b"1979-05-27",
+    b"0xffff",
+]
+VALUE = re.compile(rb"(?<= = )[^\n]+")
+
+
+def mistyped(data: st.DataObject, whole: bytes) -> bytes:
+    """A sample of TOML in which some values are of another type; any other as it is."""
+    for _ in range(data.draw(st.integers(1, 3))):
+        if found := list(VALUE.finditer(whole)):
+            begin, end = data.draw(st.sampled_from(found)).span()
+            whole = whole[:begin] + data.draw(st.sampled_from(OTHER_VALUES)) + whole[end:]
+    return whole
+
+
 @EACH
 def test_it_takes_its_samples(reader: Reader):
     """Or the tests below would try a reader that takes nothing."""
@@ -68,7 +96,9 @@ def test_it_takes_its_samples(reader: Reader):
 @EFFORT
 @given(data=st.data())
 def test_a_damaged_sample_is_taken_or_refused(reader: Reader, data: st.DataObject):
-    reader.tried(damaged(data, data.draw(st.sampled_from(reader.takes))))
+    sample = data.draw(st.sampled_from(reader.takes))
+    reader.tried(damaged(data, sample))
+    reader.tried(mistyped(data, sample))
 
 
 @EACH

@@ -18,6 +18,7 @@ from herder.machines.rules import in_words
 from herder.machines.table import ABSENT, Deadline, Effect, Emit, Row, Spawn, State, Table
 from herder.model.errors import InvalidInput
 from herder.proof.mutants.judge import VOTING, Noticed, noticed
+from herder.proof.typed import mistyped
 
 OWN_CODE = 200
 """The code of a table that takes no other's place; the log never sees it."""
@@ -57,7 +58,11 @@ def read(path: Path) -> Read:
     try:
         text = path.read_text(encoding="utf-8")
         document = tomllib.loads(text)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (
+        OSError,
+        ValueError,
+        RecursionError,
+    ) as error:  # what is no UTF-8, no TOML or too long a number is a ValueError
         raise InvalidInput(f"{path} cannot be read: {error}", "herder verify --playbook-of restart shows one") from None
     return _Reader(path, text, document).read()
 
@@ -101,7 +106,8 @@ class _Reader:
     def _each(self, what: str) -> Iterator[tuple[Mapping[str, Any], int]]:
         entries = self._document.get(what)
         heads = self._heads[what]
-        if not isinstance(entries, list) or not entries or len(entries) != len(heads):
+        tables = isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)
+        if not tables or not entries or len(entries) != len(heads):
             raise self._wrong(
                 1, f"a playbook is made of [[{what}]]", f"write each {what} as a table of its own: [[{what}]]"
             )
@@ -164,6 +170,8 @@ class _Reader:
         strange = sorted(set(entry) - keys)
         if strange:
             raise self._wrong(line, f"'{strange[0]}' is not known here", _listed(keys))
+        if fault := mistyped(entry):
+            raise self._wrong(line, fault, "herder verify --playbook-of restart shows one")
 
     def _wrong(self, line: int, what: str, hint: str) -> InvalidInput:
         return InvalidInput(f"{self._path}, line {line}: {what}", hint)
