@@ -51,7 +51,7 @@ def faults(world: Small, kinds: frozenset[str]) -> Iterator[Act]:
         return
     for slot, member in enumerate(world.members):
         if member.host != DEAD and "die" in kinds:
-            dead = change(worse, slot, host=DEAD, runs=False, lease=UNBOUND)
+            dead = change(worse, slot, host=DEAD, runs=False)
             yield Act(f"the host of {name(slot)} dies", settle(dead), fair=False, whom=slot)
         if member.host == UP and "freeze" in kinds:
             yield Act(

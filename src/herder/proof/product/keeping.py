@@ -259,12 +259,14 @@ def launch_server(job: Context, world: Small, rules: Rules) -> Iterator[Act]:
 def boot_server(job: Context, world: Small, rules: Rules) -> Iterator[Act]:
     """It is started as its new life; a life that the log has counted out and that runs is ended first."""
     slot, member = job.slot, world.members[job.slot]
-    stands = member.host != DEAD and member.old
-    if stands and not rules.fences:
+    if member.host != DEAD and member.old and not rules.fences:
+        kept = settle(change(world, slot, old=False))
+        if in_reach(kept, slot):
+            yield Act(f"an older life of the server of {name(slot)} runs and is taken back", kept, "up", whom=slot)
         yield Act(f"an older life of the server of {name(slot)} stands in the way", world, "failed", whom=slot)
         return
     if member.host == DEAD or member.old:
-        member = member._replace(host=UP, old=False, runs=False, lease=0)
+        member = member._replace(host=UP, old=False, runs=False)
     booted = settle(change(world, slot, **member._asdict()))
     if in_reach(booted, slot):
         yield Act(f"the server of {name(slot)} is booted", booted, "up", (("member_back", False),), whom=slot)
@@ -293,7 +295,7 @@ def end_server(job: Context, world: Small, rules: Rules) -> Iterator[Act]:
         yield Act(f"{name(slot)} is needed as it is", world, "kept", whom=slot)
         return
     if (asked := ask(world, slot, job)) is not None:
-        ended = settle(change(stop(asked, slot, clean=True), slot, host=DEAD, runs=False, lease=0))
+        ended = settle(change(stop(asked, slot, clean=True), slot, host=DEAD, runs=False))
         yield Act(f"the server of {name(slot)} is ended for its reboot", ended, "ended", whom=slot)
         yield Act(f"the server of {name(slot)} is ended for its reboot; the answer is lost", ended, whom=slot)
     elif world.members[slot].host == DEAD:

@@ -52,7 +52,7 @@ def fence_primary(job: Context, world: Small, rules: Rules) -> Iterator[Act]:
         yield Act(f"its agent stops {name(old)}", stopped, whom=old)
         yield Act(f"its agent stops {name(old)} and says so", stopped, "fenced", whom=old)
     if rules.fences:
-        ended = settle(change(world, old, host=DEAD, runs=False, lease=0))
+        ended = settle(change(world, old, host=DEAD, runs=False))
         yield Act(f"the provider ends the server of {name(old)}; the answer is lost", ended, whom=old)
         yield Act(
             f"the provider ends the server of {name(old)}", ended, "fenced", besides=((server, "fenced"),), whom=old

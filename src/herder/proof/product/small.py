@@ -24,7 +24,7 @@ class Member(NamedTuple):
     log has counted out. runs: its engine's processes are there. role: what its data directory is. source: whom it streams
     from. branch, reach: how far its log goes. waits: W, the members (mask) one of whom a commit waits for. behind, rank:
     what its agent promised, as terms behind the service's and as a place in the order of states. lease: none, renewed, or
-    not renewed since the count began. far: more is missing than the plan allows to lose.
+    not renewed since the count began; it is on the agent's disk, so it outlives the host. far: more is missing than the plan allows to lose.
     """
 
     host: int = UP

@@ -10,7 +10,10 @@ from herder.machines.verify import MUST_LAND
 from herder.proof.product.shelf import FIRST_PLAYBOOK, SERVICE
 
 LEADING = ("failover", "switchover")
-BY_ITSELF = "the catalogue"
+HELD = ("member", "server")
+
+ONE_WORD = ("silent", "silent_long", "suspected", "recheck")
+"""Events that say that somebody misses it, or nothing but time."""
 
 Machines = Mapping[int, Machine]
 
@@ -37,6 +40,8 @@ def _broken(before: Machines, after: Machines, decision: Decision, awaited: Sequ
         source, target = table.state_names[move.source], table.state_names[move.target]
         if source == "terminated":
             yield f"S11: a {table.kind} leaves terminated for {target}"
+        if source != target == "unavailable" and table.kind in HELD and table.events[move.event] in ONE_WORD:
+            yield f"S6: a {table.kind} is known to be lost on one word, '{table.events[move.event]}'"
     if SERVICE in before and SERVICE in after:
         yield from _terms(before, after)
     for ident, machine in after.items():

@@ -1,0 +1,175 @@
+"""The product search: small aspects are seen whole and hold; broken tables are noticed by the shortest way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from herder.machines.registry import TABLES
+from herder.machines.table import Emit, Row, Table
+from herder.proof import product
+from herder.proof.product import diagrams, pages
+from herder.proof.product.aspects import ASPECTS, BY_NAME, DEV, STANDARD, Aspect
+from herder.proof.product.keeping import HANDLERS
+from herder.proof.product.report import Budget, Searched, Violation
+from herder.proof.product.rules import RULES, SEEN
+from herder.proof.product.search import Search
+from herder.proof.product.shelf import ASKS, Forgotten, Kept
+
+SMALL = replace(BY_NAME["failover-unfenced"], faults=1)
+FENCED = replace(BY_NAME["failover-async"], faults=1, harm=frozenset({"die", "exit"}))
+
+
+def searched(aspect: Aspect, tables: Sequence[Table] = TABLES, **budget: Any) -> Searched:
+    return product.search(tables, aspect, Budget(**budget))
+
+
+# ---- the tables as they are
+
+
+@pytest.mark.parametrize("aspect", ASPECTS, ids=lambda aspect: aspect.name)
+def test_the_first_states_of_each_aspect_hold(aspect: Aspect):
+    found = searched(aspect, quick=True)
+    assert found.violations == ()
+    assert found.states >= 2500 or found.whole
+    assert found.resting
+
+
+def test_a_small_aspect_is_seen_whole_and_everything_in_it_comes_to_rest():
+    found = searched(SMALL)
+    assert found.whole
+    assert found.violations == ()
+    assert found.states > 3000
+    assert found.transitions > 3 * found.states
+    assert 0 < found.by_person < found.resting < found.states
+
+
+def test_what_is_found_does_not_depend_on_how_often_it_is_looked_for():
+    first, again = searched(SMALL, quick=True), searched(SMALL, quick=True)
+    assert replace(first, seconds=0.0) == replace(again, seconds=0.0)
+
+
+def test_every_effect_of_a_service_has_its_relation_and_its_agents():
+    effects = {
+        state.effect.name
+        for table in TABLES
+        if table.kind not in ("archive", "dependency", "incident")
+        for state in table.states
+        if state.effect is not None
+    }
+    assert effects == HANDLERS.keys()
+    assert ASKS.keys() <= effects
+
+
+# ---- tables that are broken: (what is broken, the tables, the aspect, the rule, the most steps of the shortest way)
+
+
+def with_table(kind: str, change: Callable[[Table], Table]) -> tuple[Table, ...]:
+    return tuple(change(table) if table.kind == kind else table for table in TABLES)
+
+
+def row_of(kind: str, source: str, event: str, **changes: Any) -> tuple[Table, ...]:
+    def changed(row: Row) -> Row:
+        return replace(row, **changes) if (row.source, row.event) == (source, event) else row
+
+    return with_table(kind, lambda table: replace(table, rows=tuple(map(changed, table.rows))))
+
+
+def without(kind: str, source: str, event: str) -> tuple[Table, ...]:
+    def kept(table: Table) -> Table:
+        return replace(table, rows=tuple(row for row in table.rows if (row.source, row.event) != (source, event)))
+
+    return with_table(kind, kept)
+
+
+def unguarded(kind: str, source: str, event: str) -> tuple[Table, ...]:
+    return row_of(kind, source, event, guard=None)
+
+
+LEASED = replace(BY_NAME["lease"], faults=1)
+BROKEN: dict[str, tuple[tuple[Table, ...], Aspect, str, int]] = {
+    "an unconfirmed fence promotes": (
+        row_of("failover", "fencing", "unconfirmed", target="pledging", emits=(), page=None, guard=None), SMALL, "S2", 26,
+    ),
+    "a lease is not waited out": (row_of("failover", "leasing", "lease_void", target="pledging", emits=(), page=None), LEASED, "S2", 26),
+    "too few pledges promote": (
+        row_of("failover", "pledging", "beyond_bound", target="promoting", emits=(), page=None),
+        replace(BY_NAME["failover-async"], harm=frozenset({"far", "exit", "lose"})), "S4", 40,
+    ),
+    "a promotion does not tell its service": (
+        row_of("failover", "promoting", "promoted", emits=(Emit("old_primary", "deposed"), Emit("candidate", "promoted"))),
+        FENCED, "S9", 60,
+    ),
+    "an outcome has no row": (without("failover", "fencing", "fenced"), FENCED, "outcomes", 20),
+    "a failover keeps its term to itself": (
+        row_of("failover", "absent", "create", emits=(Emit("service", "failover_began"),)), FENCED, "S10", 12,
+    ),
+    "a promotion is dropped": (without("service", "unavailable", "promoted"), FENCED, "landing", 40),
+    "silence is death": (row_of("member", "available", "suspected", target="unavailable"), FENCED, "S6", 4),
+    "a restart is tried without end": (
+        row_of("restart", "restarting", "failed", guard=None, page=None, emits=(), target="restarting"),
+        replace(BY_NAME["restart"], faults=4), "S8", 40,
+    ),
+    "destroy asks for nobody's consent": (
+        row_of("service", "available", "primary_uncertain", target="retired"), FENCED, "S5", 8,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_what_is_broken_is_noticed_by_a_short_way(what: str):
+    tables, aspect, rule, most = BROKEN[what]
+    (violation,) = searched(aspect, tables, seconds=60).violations[:1]
+    assert violation.rule == rule
+    assert 0 < len(violation.trace) <= most
+
+
+# ---- a violation
+
+
+def example() -> Violation:
+    tables, aspect, _, _ = BROKEN["an unconfirmed fence promotes"]
+    return searched(aspect, tables).violations[0]
+
+
+def test_a_violation_is_told_in_words_and_drawn(tmp_path: Path):
+    violation = example()
+    assert "member a" in violation.trace[0]
+    drawn = diagrams.sequence(violation)
+    assert drawn.startswith("sequenceDiagram\n    participant p0 as ")
+    assert drawn.count("->>") == len(violation.steps)
+    (path,) = diagrams.write((violation,), tmp_path)
+    assert path.read_text().count("```mermaid") == 1
+
+
+def test_a_shorter_way_than_the_one_told_does_not_exist():
+    """Breadth first: no state before the last of the trace breaks a rule, and its depth is the least."""
+    tables, aspect, _, _ = BROKEN["an unconfirmed fence promotes"]
+    search = Search(tables, aspect)
+    found = search.run(Budget())
+    steps = [step for step in found.violations[0].steps if step.who != "log"]
+    assert len(steps) == found.depth
+
+
+# ---- what the search keeps, and its page
+
+
+def test_a_fact_that_is_not_kept_is_an_error():
+    facts = Kept(state="available")
+    assert facts.get("failures", 0) == 0
+    with pytest.raises(Forgotten):
+        facts.get("moon_phase")
+
+
+def test_the_page_is_as_the_search():
+    page = Path(__file__).parents[2] / "docs/reference/verify.md"
+    assert pages.filled(page.read_text()) == page.read_text()
+    assert RULES.keys() == SEEN.keys()
+
+
+def test_plans_of_the_aspects_are_those_that_are_sold():
+    assert {aspect.kind.plan for aspect in ASPECTS} == {"premium", STANDARD.plan, DEV.plan}
