@@ -152,8 +152,9 @@ def _waits_for_nobody(voters: Sequence[int], primary: int) -> list[int]:
     return []
 
 
-def _waits_for_first(voters: Sequence[int], primary: int) -> list[int]:
-    return [*enrolment.waited_for(voters, primary), primary + 1 if primary == 1 else primary - 1]
+def _waits_for_another(voters: Sequence[int], primary: int) -> list[int]:
+    others = [member for member in range(1, 4) if member not in (*voters, primary)]
+    return [*enrolment.waited_for(voters, primary), *others]
 
 
 def _old_primary_votes(standbys: Sequence[int], candidate: int, old: int) -> list[int]:
@@ -244,7 +245,7 @@ _NUMBERS: tuple[tuple[str, str, str, Any], ...] = (
     ("strike the last voter", "the only voter is struck, and kept only in name", "kept", _strikes_all),
     ("keep the lost voter", "a strike leaves the lost voter among those that are waited for", "kept", _keeps_lost),
     ("load an empty set", "a primary is told to wait for nobody", "waited_for", _waits_for_nobody),
-    ("wait for one too many", "a primary waits for one that is no voter", "waited_for", _waits_for_first),
+    ("wait for one too many", "a primary waits for one that is no voter", "waited_for", _waits_for_another),
     ("nobody succeeds", "a planned move leaves the new primary without voters", "successors", _old_primary_votes),
     ("strike while a voter is enrolled", "two changes of the voters at once", "enrols", _never_enrols),
     ("work outlives its term", "rebuilds and strikes go on while another is elected", "overtaken", _never_overtaken),
@@ -256,10 +257,7 @@ _NUMBERS: tuple[tuple[str, str, str, Any], ...] = (
 
 
 def _entry(name: str, what: str, function: str, broken: Any) -> Entry:
-    return name, what, pure(**{function: broken}), _LIVES.get(name, "")
+    return name, what, pure(**{function: broken}), ""
 
-
-_LIVES: dict[str, str] = {}
-"""Why one of these may survive."""
 
 NUMBERS: tuple[Mutant, ...] = tuple(Mutant(*_entry(*each)) for each in _NUMBERS)
