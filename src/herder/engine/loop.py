@@ -99,7 +99,9 @@ class Loop:
         self._wake.clear()
         await self._proposals_once()
         self._queue_deadlines()
-        await self._commit_surely(self._queue.singles())
+        singles = self._queue.singles()
+        if singles or self.shard.unsure or self._looks_are_due():
+            await self._commit_surely(singles)
         part = self._queue.bulk()
         if part is not None:
             await self.shard.follower.room(STORE_RETRY_S)
@@ -108,6 +110,11 @@ class Loop:
                 self._queue.put(single, self.world)
         if len(self._queue):
             self._wake.set()
+
+    def _looks_are_due(self) -> bool:
+        """Some service is to be looked at again. Where none is, deciding on nothing comes to nothing."""
+        due_ms = self.world.attention.next_ms()
+        return due_ms is not None and due_ms <= self.clock.now_ms()
 
     def _nap_s(self) -> float:
         """Until the next thing that is due by itself. Never long: wall clocks jump."""

@@ -118,6 +118,11 @@ class Shard:
                 prev = stored
         return world, prev
 
+    @property
+    def unsure(self) -> bool:
+        """The end of an append was never learnt: the next commit looks for it."""
+        return bool(self._attempts)
+
     async def commit(self, inputs: Sequence[Item] | Proposal, review: Review | None = None) -> Committed:
         """Decide, append, take it in: one record for single inputs, one for each part of a bulk. Raises Conflict (a claim
         is taken, nothing written), Unreachable (the store is gone; nothing was written, or what was is found again),
