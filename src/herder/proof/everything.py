@@ -13,7 +13,7 @@ from multiprocessing import get_context
 from herder.machines import verify
 from herder.machines.registry import TABLES
 from herder.machines.table import Row, Table
-from herder.proof import product, voters
+from herder.proof import laws, product, voters
 from herder.proof.product.aspects import ASPECTS, Aspect
 from herder.proof.product.report import Budget, Product, Searched
 
@@ -47,7 +47,7 @@ class Everything:
 def prove(*, quick: bool) -> Everything:
     """Everything over the tables that run."""
     began = time.perf_counter()
-    tables = verify.check()
+    tables = _by_themselves()
     processes = 1 if quick else max(len(os.sched_getaffinity(0)), 1)
     budget = QUICK if quick else FULL
     scenes = voters.QUICK if quick else voters.SCENES
@@ -60,6 +60,13 @@ def prove(*, quick: bool) -> Everything:
     missed, walked = uncovered(TABLES, found)
     rows = sum(len(table.rows) for table in TABLES)
     return Everything(tables, pledged, found, missed, walked, rows, time.perf_counter() - began, quick)
+
+
+def _by_themselves() -> verify.Report:
+    """The tables, and the pure decisions over every case of a small world."""
+    tables, (counted, broken) = verify.check(), laws.check()
+    checked = (verify.Checked(rule, what, cases) for rule, what, cases in counted)
+    return verify.Report((*tables.checked, *checked), (*tables.findings, *broken))
 
 
 def _aspect(aspect: Aspect, budget: Budget) -> Searched:
