@@ -239,6 +239,10 @@ async def lead(hands: Hands, work: Machine, candidate: Machine) -> Position:
             return led
         await ask_each(others, lambda ident: _pledge(hands, work, ident))  # it does not lead: nobody follows it
         raise
+    except JobFailed:
+        # its engine may have ended since it pledged (its host was booted again): while this holds the service nobody else starts it
+        await hands.ask(work, candidate, "start")
+        raise
     finally:
         following.cancel()
 

@@ -16,7 +16,7 @@ from herder.ports.wire import Job, JobReply, JobStatus
 from herder.pulse.board import Board
 from herder.pulse.detector import Limits
 from herder.remedies.failover import Promoted, promote_candidate
-from herder.remedies.hands import Hands
+from herder.remedies.hands import Hands, JobFailed
 from herder.remedies.switchover import promote_drained
 from herder.sim.clock import SimClock
 from tests.machines import sample
@@ -41,6 +41,10 @@ class Agent:
             return JobReply(intent=job.intent, status=JobStatus.REFUSED, error="No space left on device")
         if job.name == "pledge" and self.role is Role.PRIMARY:
             return JobReply(intent=job.intent, status=JobStatus.FAILED, error="it is no standby")
+        if job.name == "start":
+            self.alive = True
+        if job.name == "promote" and not self.alive:
+            return JobReply(intent=job.intent, status=JobStatus.FAILED, error="connection refused")
         if job.name == "promote":
             self.role = Role.PRIMARY
             if self.loses_answer:
@@ -122,3 +126,13 @@ def test_a_candidate_that_does_not_pledge_may_have_been_promoted_before_so_the_o
     agent = Agent(role=Role.PRIMARY, alive=False)
     with pytest.raises(Unreachable, match="may lead or not"):
         ask(promote_drained, agent, rest=None)
+
+
+@BOTH
+def test_a_candidate_whose_engine_ended_after_its_pledge_is_started_and_asked_again(handler: Any):
+    """Found by `verify`: nobody started it while the playbook held the service, so only a person could go on."""
+    agent = Agent(alive=False)
+    with pytest.raises(JobFailed, match="connection refused"):
+        ask(handler, agent, rest={"timeline": 1, "lsn": 99} if handler is promote_candidate else None)
+    assert agent.heard[-1] == "start"
+    assert ask(handler, agent).event is Promoted.PROMOTED

@@ -149,7 +149,8 @@ def promote_candidate(job: Context, world: Small, rules: Rules) -> Iterator[Act]
 def _lead(job: Context, world: Small) -> Iterator[Act]:
     candidate = job.candidate
     waits = job.new_voters if job.sync else 0
-    if (asked := ask(world, candidate, job)) is not None and asked.members[candidate].runs:
+    asked = ask(world, candidate, job)
+    if asked is not None and asked.members[candidate].runs:
         led = promote(asked, candidate, waits, sync=job.sync)
         yield Act(f"{name(candidate)} is promoted; the answer is lost", led, whom=candidate)
         yield Act(
@@ -157,6 +158,9 @@ def _lead(job: Context, world: Small) -> Iterator[Act]:
         )
     if in_reach(world, candidate) and world.members[candidate].runs:
         yield from _refused(job, world)
+    elif asked is not None and asked.members[candidate].role in (PRIMARY, STANDBY):
+        started = settle(change(asked, candidate, runs=True))
+        yield Act(f"the engine of {name(candidate)}, which had ended, is started", started, whom=candidate)
     yield from follow_each(job, world, job.standbys & ~(1 << candidate) & ~(1 << job.old), candidate)
 
 
