@@ -21,18 +21,27 @@ def sweep(
         str,
         typer.Option("--again", metavar="N|all", help="Second kills a scene: drawn by the seed, or all there are."),
     ] = "200",
-    seed: Annotated[int, typer.Option("--seed", metavar="S", help="Draws the second kills.")] = 1,
+    seed: Annotated[int, typer.Option("--seed", metavar="S", help="Draws the second kills, and a sample.")] = 1,
     jobs: Annotated[int, typer.Option("--jobs", metavar="N", min=1, help="Processes.")] = 1,
+    real: Annotated[
+        bool, typer.Option("--real", help="kill -9 of a real `herder up` over real PostgreSQL, on a sample.")
+    ] = False,
+    sample: Annotated[int, typer.Option("--sample", metavar="N", min=1, help="With --real: how many kills.")] = 10,
     as_json: options.Json = False,
 ) -> None:
     """Kill herder at every write and effect of every playbook; exit code 1 when one run ends otherwise than undisturbed."""
+    names = [name.strip() for name in playbook.split(",") if name.strip()]
+    if real:
+        from herder.lab.sweep import main
+
+        raise typer.Exit(main(sample, seed, names, as_json=as_json))
     from herder.sim.sweep.campaign import EVERY, Wish, facts, sweep_all
     from herder.sim.sweep.scenes import chosen
     from herder.sim.sweep.summary import line, summary
 
     if again != "all" and not again.isdigit():
         raise InvalidInput(f"--again takes a number or 'all', not '{again}'")
-    scenes = chosen([name.strip() for name in playbook.split(",") if name.strip()], plan, engine)
+    scenes = chosen(names, plan, engine)
     wish = Wish(scenes, EVERY if again == "all" else int(again), seed, jobs)
     swept, wall_s = sweep_all(wish, lambda each: None if as_json else say.note(line(each)))
     if as_json:

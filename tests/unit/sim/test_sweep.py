@@ -53,7 +53,7 @@ def test_killed_at_a_record_its_successor_ends_the_restart(when, heir):
     reference = play(RESTART)
     run = play(RESTART, (Kill(at(reference, "record of").number, when, heir),), story=True)
     assert run.wrong == []
-    assert judge(RESTART, reference.facts, run.facts, [point for _, point in run.struck]).differences == []
+    assert judge(RESTART, reference.facts, run.facts, run.struck).differences == []
     assert any(words.startswith("!! the controller is killed") for _, words in run.story)
     assert any("takes the shard over" in words for _, words in run.story)
 
@@ -87,8 +87,7 @@ def test_an_agent_that_dies_half_way_dies_while_its_job_acts():
 def test_an_agent_that_dies_before_it_has_kept_its_result_acts_again_and_that_is_explained():
     reference = play(RESTART)
     run = play(RESTART, (Kill(at(reference, "result of restart", "the agent").number, When.BEFORE),))
-    struck = [point for _, point in run.struck]
-    verdict = judge(RESTART, reference.facts, run.facts, struck)
+    verdict = judge(RESTART, reference.facts, run.facts, run.struck)
     assert run.facts["engine starts"] == "2"
     assert (verdict.differences, verdict.explained) == ([], REDONE)
     assert judge(RESTART, reference.facts, run.facts, []).differences  # of a controller it would not be

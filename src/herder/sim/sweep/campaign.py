@@ -127,11 +127,11 @@ def sweep(task: Task, reference: Run) -> Found:
 
 def _take(found: Found, scene: Scene, reference: Run, run: Run) -> None:
     wrong = list(run.wrong)
-    struck = [point for _, point in run.struck]
-    if struck and struck[0].words != reference.points[struck[0].number].words:
+    first = run.struck[0][1] if run.struck else None
+    if first is not None and first.words != reference.points[first.number].words:
         wrong.append("another point stands there than in the undisturbed run")
     if run.facts:
-        verdict = judge(scene, reference.facts, run.facts, struck)
+        verdict = judge(scene, reference.facts, run.facts, run.struck)
         wrong += verdict.differences
         found.explained.update([verdict.explained] if verdict.explained and not wrong else [])
     found.slowest_s = max(found.slowest_s, run.well_s)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from herder.machines.registry import PLAYBOOKS
 from herder.model.plans import PLANS
-from herder.sim.sweep.points import CONTROLLER, Point
+from herder.sim.sweep.points import CONTROLLER, Kill, Point, Successor
 
 if TYPE_CHECKING:
     from herder.engine.world import World as Committed
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from herder.sim.sweep.world import SweptWorld
 
 UNITS = ("service", "member", "server")
+OF_UNITS = tuple(f"{kind} " for kind in UNITS)
 Facts = dict[str, str]
 
 
@@ -80,26 +81,31 @@ UNKNOWN_LOSS = (
     "asynchronous: whoever took over never heard the dead primary, cannot bound what a promotion loses, promotes nobody (S4) and "
     "tells a person; the primary is started again where its data is"
 )
+AWAY = "no controller for longer than a state may last (two leases waited for): its deadline had passed, as it must"
 AGAIN = ("engine starts", "copies made")
-REMEDIES = ("rebuild that ended 'done'", "strike that ended 'done'")
+REMEDIES = ("rebuild that ended 'done'", "strike that ended")
+SLOW = ("page 'promotion_slow'", "page 'switchover_slow'", "page 'restart_slow'", "page 'provision_slow'", "page 'destroy_slow'",
+        "page 'failover_stalled'")  # fmt: skip
 MAY_WAIT = ("page 'pledges_short'", "page 'loss_beyond_bound'")
 
 
-def judge(scene: Scene, wanted: Facts, found: Facts, struck: Sequence[Point]) -> Verdict:
-    """Compare an ending with the undisturbed one. struck: the points at which somebody was killed."""
+def judge(scene: Scene, wanted: Facts, found: Facts, struck: Sequence[tuple[Kill, Point]]) -> Verdict:
+    """Compare an ending with the undisturbed one. struck: the kills that were made, and where."""
     if scene.playbook == "failover" and _asynchronous(scene) and _waited(wanted, found):
-        return Verdict([each for each in _differ(wanted, found) if each.startswith(UNITS)], UNKNOWN_LOSS)
+        return Verdict([each for each in _differ(wanted, found) if each.startswith(OF_UNITS)], UNKNOWN_LOSS)
     why = []
     if scene.playbook == "failover" and _other_led(wanted, found):
         found, why = _renamed(found, wanted["primary"], found["primary"]), [ELECTED]
     left = _differ(wanted, found)
-    if any(point.who != CONTROLLER for point in struck):
-        for keys, words in ((AGAIN, REDONE), (REMEDIES, REMADE)):
-            kept = [
-                each for each in left if not (each.startswith(keys) and _more(wanted, found, each.partition(":")[0]))
-            ]
-            why += [words] * (len(kept) < len(left))
-            left = kept
+    excuses: list[tuple[tuple[str, ...], str]] = []
+    if any(at.who != CONTROLLER for _, at in struck):
+        excuses = [(AGAIN, REDONE), (REMEDIES, REMADE)]
+    if sum(at.who == CONTROLLER and kill.successor is Successor.OTHER for kill, at in struck) > 1:
+        excuses.append((SLOW, AWAY))
+    for keys, words in excuses:
+        kept = [each for each in left if not (each.startswith(keys) and _more(wanted, found, each.partition(":")[0]))]
+        why += [words] * (len(kept) < len(left))
+        left = kept
     return Verdict(left, "; ".join(why))
 
 

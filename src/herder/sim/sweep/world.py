@@ -75,17 +75,17 @@ class SweptWorld(World):
 
     def power_on(self, host: Host, launch: Launch | None = None) -> None:
         """See World; an agent that is started again on a host that runs is no start of a server."""
-        self.counts["server starts"] += not host.alive
+        self.counts["starts of servers"] += not host.alive
         super().power_on(host, launch)
 
     def power_off(self, host: Host, why: str) -> None:
         """See World."""
-        self.counts["servers powered off"] += host.alive
+        self.counts["power-offs of servers"] += host.alive
         super().power_off(host, why)
 
     def remove(self, host: Host) -> None:
         """See World; asked for once more it removes nothing."""
-        self.counts["servers removed"] += int(self.hosts.power[host.slot] != GONE)
+        self.counts["removals of servers"] += int(self.hosts.power[host.slot] != GONE)
         super().remove(host)
 
     # --- controllers
