@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from herder.model.lsn import format_lsn
 from herder.ports.driver import Reading, Role
 from herder.ports.wire import MemberPulse
@@ -22,8 +24,7 @@ DEAF_PATIENCE_S = 3.0
 """An engine that runs but has not answered its own agent for this long is suspected; vantage points decide."""
 
 
-@dataclass(frozen=True, slots=True)
-class Expected:
+class Expected(msgspec.Struct, frozen=True):
     """What the log says of a member. term: the service's. held: a playbook that changes leadership is under way, so
     that a role may be ahead of the log for a moment. primary_well: the log has the service's primary as available;
     settled_s: since it began to lead, was started again, or came back from being known dead.
@@ -49,8 +50,7 @@ class Sign:
     evidence: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Ages:
+class Ages(msgspec.Struct, frozen=True):
     """Seconds since the member's engine last answered and since its upstream was last connected."""
 
     deaf_s: float

@@ -122,6 +122,11 @@ class Controller:
         if self.dead:
             await asyncio.get_running_loop().create_future()
 
+    @property
+    def runs(self) -> bool:
+        """Neither stopped nor dead."""
+        return self._thaw is None and not self.dead
+
     def when_awake(self, act: Callable[[], Any]) -> None:
         """Now, or when it goes on; never when it is dead."""
         if self.dead:

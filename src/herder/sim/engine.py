@@ -130,7 +130,8 @@ class Cluster:
         seconds = now - self.at
         if seconds <= 0:
             return
-        leading = [e for e in self.engines.values() if e.leads(now) and self.terrain.awake(e.host)]
+        engines, awake = self.engines.values(), self.terrain.awake
+        leading = [e for e in engines if e.running and not e.standby and now >= e.ready_at and awake(e.host)]
         confirming = [engine.member for engine in leading if self._write(engine, now)]
         self._cascade(seconds)
         if confirming:
@@ -176,6 +177,9 @@ class Cluster:
 
     def _cascade(self, seconds: float) -> None:
         """Standbys of a standby (a candidate before its promotion) get what it holds."""
+        engines = self.engines
+        if not any(e.streaming and e.source in engines and engines[e.source].standby for e in engines.values()):
+            return
         for source in self.engines.values():
             if source.standby and source.running:
                 for standby in self._followers(source):

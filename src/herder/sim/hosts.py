@@ -49,6 +49,7 @@ class Hosts:
         self._slots: dict[str, int] = {}
         self._names: dict[int, str] = {}
         self.touched: dict[int, Host] = {}
+        self._found: dict[str, Host] = {}
 
     def add(self, name: str, zone: int = 0, rack: int = 0) -> int:
         """A slot of its own for a host of that name; the one it has when it is known."""
@@ -76,8 +77,14 @@ class Hosts:
 
     def find(self, name: str) -> Host | None:
         """The host of that name, made from its row if it has not been touched; None when there is none."""
+        found = self._found.get(name)
+        if found is not None:
+            return found
         slot = self._slots.get(name)
-        return None if slot is None else self.touch(slot)
+        if slot is None:
+            return None
+        found = self._found[name] = self.touch(slot)
+        return found
 
     def touch(self, slot: int) -> Host:
         """The object of a slot."""

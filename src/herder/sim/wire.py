@@ -52,7 +52,10 @@ class SimWire:
 
     def take(self, server: str, data: bytes) -> None:
         """A frame has come; a stopped controller reads it when it goes on, a dead one never."""
-        self._controller.when_awake(lambda: self._take(server, data))
+        if self._controller.runs:
+            self._take(server, data)
+        else:
+            self._controller.when_awake(lambda: self._take(server, data))
 
     def _take(self, server: str, data: bytes) -> None:
         try:
