@@ -52,7 +52,7 @@ FAILOVER = Table(
         State("paged", "it may not go on by itself; a person was told why", final=True),
         State("stopping", "exercise: the primary's engine is ended by its agent, confirmed",
               Effect("end_primary", ("ended", "not_ended")), Deadline(120, "overdue")),
-        State("abandoned", "exercise: the primary could not be ended; it goes on, or ordinary remedies follow", final=True),
+        State("abandoned", "exercise: the primary could not be ended; it goes on, or ordinary remedies follow. Or its service is destroyed", final=True),
     ),
     rows=(
         Row("absent", "create", "stopping", guard=is_exercise, emits=_BEGAN, why="an exercise: its primary is ended on purpose"),
@@ -86,5 +86,7 @@ FAILOVER = Table(
         Row("stopping", "ended", "pledging", why="the old primary is stopped, confirmed", proves=("fence",)),
         Row("stopping", "not_ended", "abandoned", emits=(Emit(_SERVICE, "abandoned"),), why="the primary could not be ended"),
         Row("stopping", "overdue", "abandoned", emits=(Emit(_SERVICE, "abandoned"),), why="ending the primary took too long"),
+        # these two wait without end otherwise, for members that are in the trash
+        *from_each(("promoting", "repointing"), "retire", "abandoned", why="its service is being destroyed"),
     ),
 )  # fmt: skip

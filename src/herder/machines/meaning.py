@@ -252,7 +252,7 @@ def lets_go(tables: Sequence[Table]) -> Iterator[Finding | int]:
             for to in held:
                 yield 1
                 freed = any(emit.to == to and _leaves(kinds, to, emit.event) == {0} for emit in row.emits)
-                if not freed and (table.kind, row.event) != ("provision", "retire"):
+                if not freed and row.event != "retire":
                     what = f"{in_words(row)}: it ends, and its {to} is held by it for ever"
                     yield Finding("held", f"{table.kind}.{row.source}", what)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from herder.machines.table import Deadline, Effect, Emit, Row, Spawn, State, Table
+from herder.machines.table import Deadline, Effect, Emit, Row, Spawn, State, Table, from_each
 
 _SERVICE = "service"
 _GAVE_WAY = (Emit(_SERVICE, "abandoned"),)
@@ -46,5 +46,7 @@ SWITCHOVER = Table(
         Row("repointing", "followed", "done", emits=(Emit(_SERVICE, "restored"),), why="the new primary has its followers"),
         Row("repointing", "overdue", "repointing", page=Spawn("no_voter_follows"), why="nobody follows"),
         Row("repointing", "primary_lost", "abandoned", emits=_FAILED, why="the new primary is lost"),
+        # these two wait without end otherwise, for members that are in the trash
+        *from_each(("promoting", "repointing"), "retire", "abandoned", why="its service is being destroyed"),
     ),
 )  # fmt: skip

@@ -21,6 +21,9 @@ from herder.remedies.estimate import choose
 
 LIVE = ("available", "uncertain", "unavailable", "restart", "upgrading")
 REPOINTING_MS = 1000
+UNENDING = ("promoting", "repointing")
+"""States of a playbook whose deadline pages and waits on: one may have been promoted, and the old primary stays closed."""
+
 LASTING = frozenset({"exercise_failed", "durability_overridden"})
 """Pages that are not over because all members serve: whoever raised them says when."""
 
@@ -120,7 +123,7 @@ class Catalogue:
 
     def _remedy(self, draft: Draft, service: Machine, door: Door) -> list[Input]:
         active = _active(draft, service)
-        if service.state == "retiring" and (idle := _still_provisioning(draft, service)):
+        if service.state == "retiring" and (idle := _overtaken_by_end(draft, service)):
             return idle
         if service.state in ("installing", "retiring"):
             return [] if active or _too_early(draft, service) else self._make_or_end(draft, service, door)
@@ -285,9 +288,13 @@ def _rebuild_too_early(draft: Draft, member: Machine) -> bool:
     return draft.now_ms < int(member.data.get("rebuild_ms", 0)) + pause_s * 1000
 
 
-def _still_provisioning(draft: Draft, service: Machine) -> list[Input]:
-    """It is being destroyed while it is being made: the making ends."""
-    return [Input(playbook.id, "retire") for playbook in draft.playbooks_of(service.id) if playbook.kind == "provision"]
+def _overtaken_by_end(draft: Draft, service: Machine) -> list[Input]:
+    """It is being destroyed while it is being made, or while its lead moves: that ends, and does not wait for its members."""
+    return [
+        Input(playbook.id, "retire")
+        for playbook in draft.playbooks_of(service.id)
+        if playbook.kind == "provision" or (playbook.kind in ("failover", "switchover") and playbook.state in UNENDING)
+    ]
 
 
 def _give_way(active: Machine) -> list[Input]:

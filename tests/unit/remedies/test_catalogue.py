@@ -353,6 +353,19 @@ def test_a_destroy_while_it_is_made_ends_the_making(step: str):
     assert kinds(decision).count("destroy") == 1
 
 
+@pytest.mark.parametrize("kind", ["failover", "switchover"])
+@pytest.mark.parametrize("state", ["promoting", "repointing"])
+def test_a_move_of_the_lead_ends_with_its_service(kind: str, state: str):
+    """Found by the product search: it waited for members in the trash, and paged every half minute for good."""
+    world = with_states(sample.well(playbook=20, term=2), service="unavailable")
+    sample.put(world, 20, kind, state, **sample.playbook_facts())
+    (destroy,) = commands.destroy_service(world, "orders", "orders", "ann")
+    decision = settled(world, destroy)
+    assert ended(decision, world, 20).state == "abandoned"
+    service = ended(decision, world, SERVICE)
+    assert (service.state, service.data["playbook"]) == ("retiring", destroy.machine)
+
+
 def test_a_making_of_another_service_goes_on():
     world = with_states(service="retiring")
     world.get(SERVICE).data["playbook"] = 21
