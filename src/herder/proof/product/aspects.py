@@ -16,7 +16,8 @@ DEV = Kind(1, sync=False, plan="dev")
 class Aspect:
     """One search. faults: kinds of harm, and how much of it in one history; orders: what a person asks, and how often.
 
-    made: it begins with a service that serves, else with nothing. zombies: a controller that lost its shard goes on.
+    made: it begins with a service that serves, else with nothing. zombies: a controller that lost its shard goes on, which is
+    one of the faults.
     abstracts: what is left out here, besides what all leave out.
     """
 
@@ -30,7 +31,6 @@ class Aspect:
     fences: bool = True
     zombies: bool = False
     made: bool = True
-    quick: int = 1
 
 
 HOSTS = frozenset({"die", "freeze", "cut"})
@@ -38,10 +38,10 @@ ALL = HOSTS | {"part", "exit", "far", "lose"}
 
 ASPECTS: tuple[Aspect, ...] = (
     Aspect("failover-sync", PREMIUM, ALL, 1, "a second fault"),
-    Aspect("failover-sync-two", PREMIUM, frozenset({"die", "freeze"}), 2, "cuts, exits, lost disks"),
+    Aspect("failover-sync-two", PREMIUM, frozenset({"die"}), 2, "freezes, cuts, exits, lost disks"),
     Aspect("failover-async", STANDARD, ALL, 2, "Valkey's replication ids"),
     Aspect("failover-unfenced", STANDARD, ALL, 2, "Valkey's replication ids", fences=False),
-    Aspect("lease", LEASED, HOSTS | {"part", "exit"}, 2, "the thaw window of 50 ms", fences=False),
+    Aspect("lease", LEASED, frozenset({"freeze", "cut"}), 2, "the thaw window of 50 ms", fences=False),
     Aspect(
         "takeover",
         PREMIUM,
