@@ -24,7 +24,7 @@ PURE: Pure = {
     "elect_sync": election.elect_sync, "elect_async": election.elect_async, "loss": election.loss,
     "within": election.Loss.within, "may_lead_drained": election.may_lead_drained, "kept": enrolment.kept,
     "waited_for": enrolment.waited_for, "successors": enrolment.successors, "enrols": enrolment.enrols,
-    "overtaken": enrolment.overtaken, "judge_looks": verdict.judge_looks, "choose": estimate.choose,
+    "overtaken": enrolment.overtaken, "flushed": enrolment.flushed, "judge_looks": verdict.judge_looks, "choose": estimate.choose,
     "first_look": storm.first_look, "second_look": storm.second_look, "limits": budget.LIMITS, "next_window": pace.next_window,
     "needs": gate.NEEDS, "waved": gate.WAVED, "frozen": freezes.DESTRUCTIVE, "lane_of": gate.lane_of,
     "next_step": leases.next_step, "patience_s": detector.Rhythm.patience_s,

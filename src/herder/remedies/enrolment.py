@@ -6,7 +6,7 @@ W, the set that a primary waits for, is always a subset of V, the voters of the 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 
 def kept(voters: Sequence[int], lost: int) -> list[int]:
@@ -23,6 +23,16 @@ def waited_for(voters: Sequence[int], primary: int) -> list[int]:
 def successors(standbys: Sequence[int], candidate: int, old: int) -> list[int]:
     """Voters of a planned move's new term: the other standbys, or the old primary when there is none. Never empty."""
     return [standby for standby in standbys if standby != candidate] or [old]
+
+
+_Name = TypeVar("_Name")
+
+
+def flushed(reach: Mapping[_Name, int], keep: Iterable[_Name], position: int) -> bool:
+    """Have all that are kept flushed past the primary's position of the moment when W shrank? Only then may the log forget
+    the struck one: whatever it alone had confirmed is with each of them. reach: flushed position of those that stream.
+    """
+    return all(reach.get(name, -1) >= position for name in keep)
 
 
 def enrols(playbooks: Iterable[tuple[str, str]]) -> bool:

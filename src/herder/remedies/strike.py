@@ -8,6 +8,7 @@ import msgspec
 
 from herder.engine.effects import Outcome
 from herder.engine.world import Machine
+from herder.remedies.enrolment import flushed
 from herder.remedies.hands import Hands, JobFailed, JobRefused
 
 FLUSH_S = 15.0
@@ -34,7 +35,7 @@ async def shrink_sync_set(hands: Hands, work: Machine) -> Outcome:
     end = hands.clock.monotonic() + FLUSH_S
     while hands.clock.monotonic() < end:
         streaming = (await hands.read(primary)).streaming
-        if all(streaming.get(hands.get(ident).name, -1) >= position for ident in keep):
+        if flushed(streaming, sync.members, position):
             return Outcome(Shrunk.SHRUNK, {}, why=f"{', '.join(sync.members)} flushed past that moment")
         await hands.clock.sleep(0.05)
     return Outcome(Shrunk.FAILED, why=f"not all of {', '.join(sync.members)} flushed past that moment")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from herder.remedies.enrolment import enrols, kept, overtaken, successors, waited_for
+from herder.remedies.enrolment import enrols, flushed, kept, overtaken, successors, waited_for
 
 
 def test_the_last_voter_is_not_struck():
@@ -43,3 +43,9 @@ def test_other_playbooks_have_their_own_ends():
 def test_a_set_is_loaded_while_a_rebuild_enrols():
     assert enrols([("strike", "shrinking"), ("rebuild", "enrolling")])
     assert not enrols([("rebuild", "catching_up"), ("provision", "enrolling")])
+
+
+def test_who_streams_and_has_flushed_counts_and_who_is_away_does_not():
+    assert flushed({"a": 5, "b": 6}, ["a", "b"], 5)
+    assert not flushed({"a": 5, "b": 4}, ["a", "b"], 5)
+    assert not flushed({"a": 5}, ["a", "b"], 5)

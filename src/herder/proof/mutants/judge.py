@@ -46,7 +46,9 @@ class Verdict:
 
 
 VOTING = frozenset({"service", "member", "failover", "switchover", "strike", "rebuild"})
-ARITHMETIC = frozenset({"elect_sync", "kept", "waited_for", "successors", "enrols", "overtaken", "may_lead_drained"})
+ARITHMETIC = frozenset(
+    {"elect_sync", "kept", "waited_for", "successors", "enrols", "overtaken", "may_lead_drained", "flushed"}
+)
 
 
 def judge(mutant: Mutant, *, deep: bool = True) -> Verdict:

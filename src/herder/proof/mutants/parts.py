@@ -27,7 +27,7 @@ class Parts:
         pure = self.pure
         return Arithmetic(
             pure["elect_sync"], pure["kept"], pure["waited_for"], pure["successors"], pure["enrols"], pure["overtaken"],
-            pure["may_lead_drained"],
+            pure["may_lead_drained"], pure["flushed"],
         )  # fmt: skip
 
     def differs(self, other: Parts) -> tuple[str, ...]:

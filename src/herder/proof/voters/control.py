@@ -22,6 +22,7 @@ class Arithmetic:
     enrols: Callable[[Iterable[tuple[str, str]]], bool] = enrolment.enrols
     overtaken: Callable[..., bool] = enrolment.overtaken
     may_lead: Callable[..., str] = election.may_lead_drained
+    flushed: Callable[..., bool] = enrolment.flushed
 
 
 _NOTHING = frozen({})

@@ -240,7 +240,7 @@ def _shrink(control: Control, fleet: Fleet, work: Work) -> Iterator[Step]:
         yield f"member {primary} waits for any of {_said(keep)}", _remember(after, work, (len(node.log),))
     if work.memory:
         heard = dict(node.heard)
-        if node.up and all(heard.get(voter, 0) >= work.memory[0] for voter in keep):
+        if node.up and control.arithmetic.flushed(heard, keep, work.memory[0]):
             yield from _told(control, fleet, work, "shrunk", {}, f"{_said(keep)} flushed past that moment")
 
 
