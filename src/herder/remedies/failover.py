@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -276,15 +277,28 @@ async def _follow_each(hands: Hands, work: Machine, standbys: list[int], candida
 async def repoint_standbys(hands: Hands, work: Machine) -> Outcome:
     """The other pledgers stream from the new primary; on a sync plan commits wait until one of them does."""
     candidate = hands.get(work.data["candidate"])
-    if work.data["sync"] and (streaming := await _streaming_voters(hands, work, candidate)):
-        return Outcome(Repointed.FOLLOWED, {}, why=f"{', '.join(sorted(streaming))} follows")
-    errors = await _follow_each(hands, work, _others(work, candidate), candidate)
-    if not work.data["sync"]:
-        why = "; ".join(error.message for error in errors.values())
-        return Outcome(Repointed.FOLLOWED, {}, why=why or "asynchronous: it takes writes at once")
-    while not (streaming := await _streaming_voters(hands, work, candidate)):
+    others = _others(work, candidate)
+    streaming = await _streaming_voters(hands, work, candidate) if work.data["sync"] else set()
+    if not streaming:
+        errors = await _follow_each(hands, work, others, candidate)
+        if not work.data["sync"]:
+            await _call_back(hands, work, candidate, [ident for ident in others if ident in errors])
+            why = "; ".join(error.message for error in errors.values())
+            return Outcome(Repointed.FOLLOWED, {}, why=why or "asynchronous: it takes writes at once")
+    while not streaming:
         await hands.clock.sleep(0.01)
+        streaming = await _streaming_voters(hands, work, candidate)
+    await _call_back(hands, work, candidate, [ident for ident in others if hands.get(ident).name not in streaming])
     return Outcome(Repointed.FOLLOWED, {}, why=f"{', '.join(sorted(streaming))} follows")
+
+
+async def _call_back(hands: Hands, work: Machine, candidate: Machine, missed: Sequence[int]) -> None:
+    """Once more those whose agent may have missed the order, and whose server is there. After a switchover such a one streams
+    from the old primary, which follows by then: it looks well, and no commit of the new primary can wait for it.
+    """
+    there = [ident for ident in missed if hands.server_of(hands.get(ident)).state == "available"]
+    if there:
+        await _follow_each(hands, work, there, candidate)
 
 
 async def _streaming_voters(hands: Hands, work: Machine, candidate: Machine) -> set[str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from enum import StrEnum
 from typing import Any
 
 from herder.engine.effects import Outcome
 from herder.engine.world import Machine
-from herder.model.errors import NoData
+from herder.model.errors import HerderError, NoData
+from herder.ports.driver import Role
 from herder.remedies.hands import Hands, JobFailed, JobRefused
 
 
@@ -32,4 +34,16 @@ async def restart_primary(hands: Hands, work: Machine) -> Outcome:
         return Outcome(Restarted.NO_DATA if error.cause == NoData.code else Restarted.FAILED, why=error.message)
     except JobRefused as error:
         return Outcome(Restarted.FAILED, why=error.message)
+    if await _follows(hands, member):
+        return Outcome(Restarted.FAILED, why=f"{member.name} runs again and follows another: its lead was handed over")
     return Outcome(Restarted.RESTARTED, {}, why=f"{member.name} answers again")
+
+
+async def _follows(hands: Hands, member: Machine) -> bool:
+    """It came up as a standby, as after a hand-over that nobody learnt the end of. No start makes it lead: taken for done, it
+    would be started for ever. One that cannot be read now is judged by its pulse.
+    """
+    with suppress(HerderError):
+        reading = await hands.read(member)
+        return reading.alive and reading.role is Role.STANDBY
+    return False

@@ -189,3 +189,30 @@ def test_kills_of_a_point_are_its_moments_times_who_takes_over():
     assert kills_at(Point(5, 0.0, "the agent of srv-1", "stop", (When.MIDDLE,), 0.5), tuple(Successor)) == [
         Kill(5, When.MIDDLE, Successor.SAME, 0.25)
     ]
+
+
+def test_a_lead_that_was_handed_over_unseen_is_told_and_not_restarted_for_ever():
+    """Found by the sweep: two controllers die in a Valkey switchover; nobody learns the end of its FAILOVER, and the step's time
+    passes. The old primary, which follows by then, was taken for healed by each restart and restarted again at once.
+    """
+    scene = Scene("switchover", "standard", "valkey")
+    reference = play(scene)
+    first = Kill(at(reference, "record of switchover s/switchover-8 ready").number, When.AFTER, Successor.OTHER)
+    job = at(play(scene, (first,)), "job 'promote'")
+    run = play(scene, (first, Kill(job.number, When.BEFORE, Successor.OTHER)))
+    assert run.facts["page 'restart_failed'"] == "1"
+    assert int(run.facts["engine starts"]) < 40  # within ten minutes; it was 377
+    assert "promotions" in run.facts  # the engine's own
+    assert not any(words.startswith(("lost", "two primaries", "overwritten")) for words in run.wrong)
+
+
+@pytest.mark.parametrize("engine", ["postgres", "valkey"])
+def test_a_standby_whose_agent_dies_when_it_is_to_follow_the_new_primary_follows_it_in_the_end(engine):
+    """Found by the sweep: it went on following the old primary, itself a standby by then, and looked well."""
+    scene = Scene("switchover", "premium", engine)
+    reference = play(scene)
+    for point in (at(reference, "promise of follow for s-2", "the agent"), at(reference, "follow of s-2", "the agent")):
+        for kill in kills_at(point, (Successor.SAME,)):
+            run = play(scene, (kill,))
+            assert judge(scene, reference.facts, run.facts, run.struck).differences == []
+            assert run.wrong == []
