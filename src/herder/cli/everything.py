@@ -59,8 +59,7 @@ def _lines(found: Everything) -> Iterator[str]:
     for violation in found.product.violations:
         yield f"{violation.rule} does not hold in {violation.aspect}: {violation.what}"
         yield from (f"    {number}. {step}" for number, step in enumerate(violation.trace, 1))
-    if not found.quick:
-        yield from (f"no step fires {row}" for row in found.missed)
+    yield from (f"nothing fires {row}" for row in found.missed)
     yield "every rule holds" if found.holds else "not every rule holds"
 
 
@@ -76,5 +75,5 @@ def _product(found: Everything) -> Iterator[str]:
         )
     transitions = sum(each.transitions for each in found.product.aspects)
     yield f"      {found.product.states:8,} {transitions:12,} in all, in {found.seconds:.0f} s"
-    fired = found.rows - len(found.missed)
-    yield f"  rows that fire: {fired} of {found.rows}, {found.walked} of them in tables that stand alone"
+    fired = found.rows - len(found.alone) - len(found.missed)
+    yield f"  rows: {fired} of {found.rows} fire in the product, {len(found.alone)} more when their table is walked alone with every event"
