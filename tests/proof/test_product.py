@@ -109,7 +109,7 @@ BROKEN: dict[str, tuple[tuple[Table, ...], Aspect, str, int]] = {
         row_of("failover", "absent", "create", emits=(Emit("service", "failover_began"),)), FENCED, "S10", 12,
     ),
     "a promotion is dropped": (without("service", "unavailable", "promoted"), FENCED, "landing", 40),
-    "silence is death": (row_of("member", "available", "suspected", target="unavailable"), FENCED, "S6", 4),
+    "silence is death": (row_of("member", "available", "suspected", target="unavailable"), FENCED, "S6", 12),
     "a restart is tried without end": (
         row_of("restart", "restarting", "failed", guard=None, page=None, emits=(), target="restarting"),
         replace(BY_NAME["restart"], faults=4), "S8", 40,
