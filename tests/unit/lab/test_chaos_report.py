@@ -11,9 +11,10 @@ from rich.console import Console
 
 from herder.lab.chaos.course import Course, Happened
 from herder.lab.chaos.load import Load
-from herder.lab.chaos.report import Outcome, show, tell_effects, verdict
+from herder.lab.chaos.report import Outcome, plane_gaps, show, tell_effects, verdict
 from herder.lab.chaos.schedule import PLANE, Planned
 from herder.lab.chaos.tally import Account, spread
+from herder.lab.ledger import Entry
 from herder.lab.rig import Rig
 
 SERVICE = {
@@ -73,6 +74,16 @@ def test_a_fault_that_could_not_be_done_says_why_in_place_of_an_effect(course: C
     tell_effects(course)
     assert missed.effect == "process 12 does not run"
     assert "no fault was done, so nothing is shown" in verdict(course, [account()])
+
+
+def test_clients_that_have_stopped_are_not_without_writes(course: Course, monkeypatch: pytest.MonkeyPatch):
+    acked = [Entry(number, at, at, "") for number, at in enumerate([9.9, 10.0, 10.5, 11.0])]
+    monkeypatch.setattr(Load, "written", acked)
+    course.happened.append(fault(0, 10_000, "store-killed", service=""))
+    course.ended = 11.2
+    assert plane_gaps(course) == [0.5]
+    course.happened.append(fault(1, 9_000, "engine-killed"))
+    assert plane_gaps(course) == [], "its own fault explains it"
 
 
 def test_a_controller_that_ended_by_itself_fails_the_run(course: Course):

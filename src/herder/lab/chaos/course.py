@@ -74,7 +74,9 @@ class Wrong:
 
 @dataclass(slots=True)
 class Course:
-    """One run. say: a line for whoever watches. services: name -> (engine, plan)."""
+    """One run. say: a line for whoever watches. services: name -> (engine, plan). began, healed, ended: CLOCK_MONOTONIC
+    seconds at which the faults began, the last one was over, and the clients were told to stop.
+    """
 
     rig: Rig
     services: dict[str, tuple[str, str]]
@@ -91,6 +93,7 @@ class Course:
     since_seq: int = 0
     began: float = 0.0
     healed: float = 0.0
+    ended: float = float("inf")
     _seen: tuple[list[Facts], list[Facts]] = ([], [])
     _over: threading.Event = field(default_factory=threading.Event)
     _plane: threading.RLock = field(default_factory=threading.RLock)
@@ -329,6 +332,7 @@ class Course:
         self._over.set()
         for thread in self._threads:
             thread.join(90.0)
+        self.ended = time.monotonic()
         for load in self.loads.values():
             load.stop()
 

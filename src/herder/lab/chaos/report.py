@@ -179,7 +179,7 @@ def plane_gaps(course: Course) -> list[float]:
     """Time without writes of services that no fault of their own had met lately, while the control plane was broken."""
     found = []
     for fault in (fault for fault in course.happened if not fault.service and fault.state == "done"):
-        until = fault.ended + AFTER_S
+        until = min(fault.ended + AFTER_S, course.ended)  # what clients that have stopped do not write is no gap
         for name, load in course.loads.items():
             own = [other for other in course.happened if other.service == name]
             if any(other.began < until and other.ended + AFTER_S > fault.began for other in own):
