@@ -85,7 +85,7 @@ class SimAgent:
     def die(self) -> None:
         """Its process is gone; engines are not touched."""
         self.dead = True
-        if any(lane.acting for lane in self._lanes.values()):
+        if self.acts:
             self.world.saw("an agent died while it acted")
         for task in list(self._tasks):
             task.cancel()
@@ -201,6 +201,11 @@ class SimAgent:
     def lane(self, member: str) -> Lane:
         """The member's turn."""
         return self._lanes.setdefault(member, Lane())
+
+    @property
+    def acts(self) -> bool:
+        """A job of its is at work on an engine now."""
+        return any(lane.acting for lane in self._lanes.values())
 
     def free(self, member: str) -> bool:
         """Nothing acts on its engine now."""

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -85,11 +86,19 @@ def test_jitter_moves_nobody():
 
 def test_a_quorum_that_is_skipped_is_noticed_run_twice_and_shrunk(monkeypatch):
     monkeypatch.setattr("herder.remedies.election.pledges_needed", lambda voters, k=1: 1)
-    _, failure = run_seed(Wish(19, 1, hours=0.12, services=3, shrink_runs=4), 19)
+    items = (
+        Item(50, 25.0, "clock_drift"),
+        Item(51, 28.0, "kill_agent", 2),
+        Item(1, 40.0, "corner", 0),
+        Item(52, 60.0, "reboot_host", 2),
+    )
+    plan = replace(draw_plan(19, hours=0.08, services=3), items=items)
+    monkeypatch.setattr("herder.sim.seeds.campaign.draw_plan", lambda seed, **_: plan)
+    _, failure = run_seed(Wish(19, 1, shrink_runs=8), 19)
     assert failure is not None
     assert failure.same
     assert "lost" in {finding.check for finding in failure.found}
-    assert 0 < len(failure.items) < failure.drawn
+    assert [item.kind for item in failure.items] == ["corner"]
 
 
 def test_a_crash_of_a_handler_is_a_finding(monkeypatch):

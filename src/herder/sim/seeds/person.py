@@ -17,6 +17,9 @@ from herder.sim.seeds.plan import ORDERS, Item, Made, Plan
 from herder.sim.wire import NATS
 from herder.sim.world import World
 
+MIDDLE_S = 20.0
+"""A failover that has not begun by then is not waited for."""
+
 JUMP_MAX_S = 120.0
 PRIMARY_SHARE = 0.5
 """A fault that goes for a service takes its primary's host this often."""
@@ -30,6 +33,7 @@ class Player(Faults):
         self._plan = plan
         self._aim = -1
         self.jumped_s = 0.0
+        self._waiting_for: dict[asyncio.Task[None], None] = {}
 
     def do(self, item: Item) -> None:
         """One fault, now."""
@@ -61,6 +65,62 @@ class Player(Faults):
             if other != behind:
                 self._later(wait_s, self.cut, other, NATS, self.lasts(5, 90))
         self._say("corner", f"{behind} misses what {leads.name} writes, which dies in {wait_s:.1f} s")
+
+    def interrupt(self) -> None:
+        """The primary dies, and in the middle of its failover so does the controller, the agent that acts, or who leads now."""
+        leads = self.pick()
+        if not leads.awake:
+            return
+        victim = self._draw.choice(("the controller", "the agent that acts", "who leads then"))
+        after_s, down_s = 0.4 * self._draw.random(), self.lasts(1, 60)
+        self._say("interrupt", f"{leads.name} dies, and {victim} in the middle of what follows")
+        self.kill_host(leads)
+        task = asyncio.get_running_loop().create_task(self._in_the_middle(leads, victim, after_s, down_s))
+        self._waiting_for[task] = None
+        task.add_done_callback(lambda done: self._waiting_for.pop(done, None))
+
+    async def _in_the_middle(self, dead: Host, victim: str, after_s: float, down_s: float) -> None:
+        """Wait until a failover is under way (only the moment is taken from herder's books), then do it."""
+        end = self.world.now + MIDDLE_S
+        while not self._fails_over():
+            if self.world.now > end:
+                return
+            await asyncio.sleep(0.02)
+        if victim == "who leads then":
+            while not (heirs := self._heirs(dead)) and self.world.now < end:  # noqa: ASYNC110  virtual time
+                await asyncio.sleep(0.01)
+            for host in heirs:
+                self.kill_host(host)
+            return
+        await asyncio.sleep(after_s)
+        if victim == "the controller":
+            self.crash_controller(down_s)
+            return
+        for host in self._hosts_with(dead):
+            if host.agent is not None and host.agent.acts:
+                self.kill_agent(host, down_s)
+
+    def _hosts_with(self, host: Host) -> list[Host]:
+        """Hosts of the services that have an engine on this one."""
+        world = self.world
+        names = {
+            engine.host for service in world.services_on(host) for engine in world.cluster(service).engines.values()
+        }
+        return [world.host(name) for name in sorted(names)]
+
+    def _heirs(self, dead: Host) -> list[Host]:
+        """Who leads now in its place."""
+        world = self.world
+        engines = [engine for service in world.services_on(dead) for engine in world.cluster(service).engines.values()]
+        return [world.host(engine.host) for engine in engines if engine.host != dead.name and engine.leads(world.now)]
+
+    def _fails_over(self) -> bool:
+        active = self.world.active
+        if active is None or active.plane is None:
+            return False
+        return bool(
+            active.plane.loop.world.count("failover", "fencing", "leasing", "pledging", "promoting", "repointing")
+        )
 
     def lossy_weather(self) -> None:
         """Up to a fifth of all messages is lost, some are late, doubled or overtaken."""

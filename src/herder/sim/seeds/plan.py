@@ -18,7 +18,7 @@ from herder.model.plans import PLANS
 
 PER_HOST = (
     "kill_engine", "kill_agent", "kill_host", "reboot_host", "freeze_host", "cut_host", "cut_pair", "fill_disk",
-    "clock_drift", "lie_host", "corner",
+    "clock_drift", "lie_host", "corner", "interrupt",
 )  # fmt: skip
 AROUND = (
     "bad_weather", "nats_down", "provider_down", "provider_moody", "store_down", "store_stalls", "store_moody",
