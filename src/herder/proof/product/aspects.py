@@ -53,7 +53,8 @@ ASPECTS: tuple[Aspect, ...] = (
     Aspect(
         "takeover-async", STANDARD, HOSTS | {"exit"}, 2, "more than one controller that goes on unaware", zombies=True
     ),
-    Aspect("switchover", PREMIUM, HOSTS | {"exit"}, 1, "a second fault", ("switchover",), 1),
+    Aspect("switchover", PREMIUM, frozenset({"die"}), 1, "a second fault, freezes, cuts, exits", ("switchover",), 1),
+    Aspect("switchover-async", STANDARD, HOSTS | {"exit"}, 1, "a second fault", ("switchover",), 1),
     Aspect("exercise", STANDARD, HOSTS | {"exit"}, 1, "a second fault", ("exercise",), 1),
     Aspect("restart", DEV, ALL, 3, "", ("restart",), 1),
     Aspect("reboot", STANDARD, HOSTS | {"exit"}, 1, "a second fault", ("reboot",), 1),
