@@ -216,3 +216,14 @@ def test_a_standby_whose_agent_dies_when_it_is_to_follow_the_new_primary_follows
             run = play(scene, (kill,))
             assert judge(scene, reference.facts, run.facts, run.struck).differences == []
             assert run.wrong == []
+
+
+def test_a_strike_that_gave_up_for_its_agents_death_stands_for_the_one_that_was_done_and_for_no_other_reason():
+    scene = Scene("strike", "premium", cause="host dead")
+    wanted = {"primary": "s-0", "strike that ended 'done'": "1"}
+    found = {"primary": "s-0", "strike that ended 'failed'": "1"}
+    by_agent = (Kill(8, When.AFTER), Point(8, 0.0, "the agent of srv-6", "result of set_sync of s-0", (When.AFTER,)))
+    by_controller = (Kill(1, When.SENT), Point(1, 0.0, CONTROLLER, "record", (When.SENT,)))
+    assert judge(scene, wanted, found, [by_controller, by_agent]).differences == []
+    assert len(judge(scene, wanted, found, [by_controller]).differences) == 2
+    assert len(judge(scene, wanted, {"primary": "s-0"}, [by_agent]).differences) == 1

@@ -83,6 +83,7 @@ UNKNOWN_LOSS = (
 )
 AWAY = "no controller for longer than a state may last (two leases waited for): its deadline had passed, as it must"
 AGAIN = ("engine starts", "copies made")
+STRIKE_DONE, STRIKE_FAILED = "strike that ended 'done'", "strike that ended 'failed'"
 REMEDIES = ("rebuild that ended 'done'", "strike that ended")
 SLOW = ("page 'promotion_slow'", "page 'switchover_slow'", "page 'restart_slow'", "page 'provision_slow'", "page 'destroy_slow'",
         "page 'failover_stalled'")  # fmt: skip
@@ -102,11 +103,18 @@ def judge(scene: Scene, wanted: Facts, found: Facts, struck: Sequence[tuple[Kill
         excuses = [(AGAIN, REDONE), (REMEDIES, REMADE)]
     if sum(at.who == CONTROLLER and kill.successor is Successor.OTHER for kill, at in struck) > 1:
         excuses.append((SLOW, AWAY))
+    gave_up = _more(wanted, found, STRIKE_FAILED) and bool(excuses)
     for keys, words in excuses:
-        kept = [each for each in left if not (each.startswith(keys) and _more(wanted, found, each.partition(":")[0]))]
+        kept = [each for each in left if not _excused(each, keys, wanted, found, gave_up=gave_up)]
         why += [words] * (len(kept) < len(left))
         left = kept
     return Verdict(left, "; ".join(why))
+
+
+def _excused(difference: str, keys: tuple[str, ...], wanted: Facts, found: Facts, *, gave_up: bool) -> bool:
+    """It may take place once more. gave_up: a strike that failed stands for the one that was done."""
+    key = difference.partition(":")[0]
+    return key.startswith(keys) and (_more(wanted, found, key) or (gave_up and key == STRIKE_DONE))
 
 
 def _asynchronous(scene: Scene) -> bool:
