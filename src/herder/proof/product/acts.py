@@ -12,6 +12,10 @@ from herder.proof.product.small import FARTHEST, STANDBY, UP, Small, change
 Facts = tuple[tuple[str, Any], ...]
 
 
+UNAWARE = 0
+"""The `ident` of work that a controller without its shard goes on with. `asks`: agents that have let in nothing newer since."""
+
+
 class Act(NamedTuple):
     """One step. what: in words; world: as it is afterwards; event: the outcome that the log hears, '' = none (yet, or lost);
     facts: that it brings; besides: events for other machines that come with it (machine, event); fair: it happens when the
@@ -41,6 +45,8 @@ def in_reach(world: Small, slot: int) -> bool:
 
 def refuses(world: Small, slot: int, job: Context) -> bool:
     """Its agent has promised to something newer (S10). agent.jobs: (term, order) lower than the mark."""
+    if job.ident == UNAWARE:
+        return not job.asks >> slot & 1
     member = world.members[slot]
     return job.behind > member.behind or (job.behind == member.behind and job.rank < member.rank)
 
@@ -49,6 +55,10 @@ def ask(world: Small, slot: int, job: Context) -> Small | None:
     """The world after the agent has let the job in and promised; None when it does not hear of it or refuses."""
     if not in_reach(world, slot) or refuses(world, slot, job):
         return None
+    if job.ident == UNAWARE:
+        return world
+    if world.zombie is not None and world.zombie.asks >> slot & 1:
+        world = world._replace(zombie=world.zombie._replace(asks=world.zombie.asks & ~(1 << slot)))
     return change(world, slot, behind=job.behind, rank=job.rank)
 
 
@@ -77,13 +87,10 @@ Marks = tuple[tuple[tuple[int, int], ...], ...]
 
 def squashed(world: Small, marks: Marks) -> Small:
     """What agents promised, told only as far as it decides about those that may still ask them."""
-    zombie = world.zombie
     members = []
     for slot, member in enumerate(world.members):
-        mark, asking = (-member.behind, member.rank), marks[slot]
-        if zombie is not None and zombie.asks >> slot & 1:
-            asking = tuple(sorted((*asking, (-zombie.behind, zombie.rank))))
-        below = [other for other in asking if other <= mark]
+        mark = -member.behind, member.rank
+        below = [other for other in marks[slot] if other <= mark]
         told = below[-1] if below else (-FARTHEST, 0)
         if below and told != mark:
             told = told[0], told[1] + 1
@@ -94,7 +101,7 @@ def squashed(world: Small, marks: Marks) -> Small:
 def promised(world: Small, slot: int, job: Context) -> bool:
     """The newest that its agent let in is of this very state."""
     member = world.members[slot]
-    return (member.behind, member.rank) == (job.behind, job.rank)
+    return job.ident != UNAWARE and (member.behind, member.rank) == (job.behind, job.rank)
 
 
 def harmed(world: Small) -> Small | None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from herder.ports.driver import Position
 from herder.proof.product.acts import (
+    UNAWARE,
     Act,
     Rules,
     ask,
@@ -51,7 +52,7 @@ def fence_primary(job: Context, world: Small, rules: Rules) -> Iterator[Act]:
         stopped = stop(asked, old, clean=False)
         yield Act(f"its agent stops {name(old)}", stopped, whom=old)
         yield Act(f"its agent stops {name(old)} and says so", stopped, "fenced", whom=old)
-    if rules.fences:
+    if rules.fences and job.ident != UNAWARE:  # a fence names a life: one of the past ends nobody
         ended = settle(change(world, old, host=DEAD, runs=False))
         yield Act(f"the provider ends the server of {name(old)}; the answer is lost", ended, whom=old)
         yield Act(

@@ -63,10 +63,7 @@ def renumbered(small: Small, moved: Moved) -> Small:
         )
         for slot, member in enumerate(small.members)
     ]
-    zombie = small.zombie
-    if zombie is not None and moved.term:
-        zombie = zombie._replace(behind=min(zombie.behind + moved.term, OLDEST))
-    return small._replace(members=tuple(members), zombie=zombie)
+    return small._replace(members=tuple(members))
 
 
 def world_broken(small: Small, kind: Kind) -> str:

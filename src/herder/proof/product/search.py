@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from herder.proof.product import rules
-from herder.proof.product.acts import Act, Marks, Rules, moved_marks, squashed
+from herder.proof.product.acts import UNAWARE, Act, Marks, Rules, moved_marks, refuses, slots, squashed
 from herder.proof.product.aspects import Aspect
 from herder.proof.product.causes import Cause, Causes
 from herder.proof.product.context import Context, contexts
@@ -257,7 +257,9 @@ class Search:
         small = self.worlds[world]
         due = {(other.ident, other.effect) for _, other in self.due(moved.to)}
         if small.zombie is None and small.faults > 0 and (context.ident, context.effect) not in due:
-            lost = self.world(small._replace(zombie=context._replace(ident=0), faults=small.faults - 1))
+            willing = sum(1 << slot for slot in slots(context.asks) if not refuses(small, slot, context))
+            unaware = context._replace(ident=UNAWARE, asks=willing, rank=0)
+            lost = self.world(small._replace(zombie=unaware, faults=small.faults - 1))
             yield Next(moved.to, self._hook(moved, lost), False, moved, context.kind, act, lost=True)  # noqa: FBT003
 
     def _ordered(self, cause: Cause, world: int, *, late: bool) -> int:
