@@ -6,8 +6,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 UV ?= uv
 
-# Test workers. Each may run a PostgreSQL of its own, so not as many as a large machine has cores.
-JOBS ?= auto
+# Test workers: two a core, since tests of engines mostly wait. Each may run a PostgreSQL of its own, so not as many as a large
+# machine has cores.
+JOBS ?= $(shell echo $$((2 * $$(nproc))))
 MAX_JOBS ?= 4
 
 # These run real engines and measure real time: one after another.
@@ -31,7 +32,7 @@ demo: $(RUNTIME)  ## a fleet on this machine, a failure, and its recovery
 # Exit status 5 is "no test was selected", which ARGS='-k ...' makes of one half or the other.
 test: $(DEV)  ## every test: in parallel, then those with real engines one by one
 	@status=0; \
-	$(BIN)/python -m pytest tests $(SERIAL:%=--ignore=%) -n $(JOBS) --maxprocesses=$(MAX_JOBS) $(ARGS) || [ $$? -eq 5 ] || status=1; \
+	$(BIN)/python -m pytest tests $(SERIAL:%=--ignore=%) -n $(JOBS) --maxprocesses=$(MAX_JOBS) --dist worksteal $(ARGS) || [ $$? -eq 5 ] || status=1; \
 	$(if $(SERIAL),$(BIN)/python -m pytest $(SERIAL) -n 0 $(ARGS) || [ $$? -eq 5 ] || status=1;) \
 	exit $$status
 
