@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,12 +64,13 @@ def needs_netns(test: T) -> T:
 class Whole(Rig):
     """A rig that looks once at each process: between two looks a backend of an engine may begin, and is not herder's own."""
 
-    def _own_servers(self) -> list[int]:
+    def _own_servers(self, among: Iterable[int] | None = None) -> list[int]:
         servers = f"{self.path / 'servers'}/"
         watchdog = self._watchdog.pid if self._watchdog is not None else 0
-        inside = {pid: _cwd(pid) for pid in procs.working_under(self.path) if pid != watchdog}
+        inside = {pid: _cwd(pid) for pid in procs.working_under(self.path, among) if pid != watchdog}
         own = [pid for pid, cwd in inside.items() if cwd and not cwd.startswith(servers)]
-        nats = [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if self._is_nats(pid)]
+        everybody = map(int, filter(str.isdigit, os.listdir("/proc"))) if among is None else among
+        nats = [pid for pid in everybody if self._is_nats(pid)]
         return [pid for pid in {*own, *nats} if procs.start_ticks(pid) is not None]
 
     def kill_control_plane(self, *, everything: bool) -> float:
