@@ -40,6 +40,9 @@ MOST_HISTORY = 100_000
 BEHIND_S = 60.0
 """Further behind than this in rows of history or in seconds, and bulk moves are asked to wait."""
 
+LINGER_S = 0.25
+"""Rows of that time go in one transaction where nobody waits for them: records come in bursts, one for each step of a remedy."""
+
 QUIET_S = 0.05
 PATIENCE_S = 0.5
 """A flood is let pass for so long before its rows are begun: they would be written over at once."""
@@ -95,6 +98,7 @@ class Follower:
         self._rebuilding: asyncio.Task[int] | None = None
         self._wake = asyncio.Event()
         self._moved = asyncio.Event()
+        self._asked = asyncio.Event()
         self._turn = asyncio.Lock()  # one write at a time
 
     # what the shard tells
@@ -175,6 +179,7 @@ class Follower:
         if self._satisfied(waiter):
             return True
         self._waiters.append(waiter)
+        self._asked.set()
         self._wake.set()
         self._moved.set()
         late = asyncio.ensure_future(self._clock.sleep(timeout_s))
@@ -206,6 +211,7 @@ class Follower:
                 if self._catching_up:
                     await self._catch_up()
                 await self._wake.wait()
+                await self._linger()
                 await self._let_a_flood_pass()
                 await self.write()
             except Unreachable as error:
@@ -217,6 +223,18 @@ class Follower:
                     "another controller writes the projection of shard %d: this one stops following", self._shard
                 )
                 self._lost = True
+
+    async def _linger(self) -> None:
+        """Until it is worth a transaction, or somebody waits for his rows."""
+        if self._waiters:
+            return
+        self._asked.clear()
+        ends = [asyncio.ensure_future(self._clock.sleep(LINGER_S)), asyncio.ensure_future(self._asked.wait())]
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for end in ends:
+                end.cancel()
 
     async def _let_a_flood_pass(self) -> None:
         until = self._clock.monotonic() + PATIENCE_S

@@ -105,6 +105,7 @@ class FleetWorld(World):
         rows.ids = ids
         rows.power[: len(ids)], rows.agent[: len(ids)], rows.incarnation[: len(ids)] = hosts.RUNNING, True, 1
         self.service_of = world.fact(ids, "service", 0, np.uint32)
+        assert bool((self.service_of[1:] >= self.service_of[:-1]).all()), "a service's servers stand side by side"
         self.member_of = world.fact(ids, "member", 0, np.uint32)
         self.primary = world.fact(self.member_of, "role", "", "U7") == "primary"
         self.off_at, self.cut, self.unreached = (np.zeros(len(ids), kind) for kind in (float, bool, bool))
@@ -163,8 +164,12 @@ class FleetWorld(World):
 
     def archive_again(self, services: NDArray[np.uint32]) -> None:
         """These services' backlog is stored."""
-        slots = np.flatnonzero(self.primary & np.isin(self.service_of, services) & self.relays.stalled)
-        self.set_stalled(slots, stalled=False)
+        asked = np.sort(services)
+        first, end = (np.searchsorted(self.service_of, asked, side) for side in ("left", "right"))
+        places = [np.minimum(first + place, end - 1) for place in range(int((end - first).max(initial=0)))]
+        slots = np.sort(np.concatenate(places)) if places else np.empty(0, np.intp)
+        slots = slots[self.primary[slots] & self.relays.stalled[slots]]
+        self.set_stalled(slots[np.append(True, slots[1:] != slots[:-1])] if len(slots) else slots, stalled=False)
 
     # --- rows become objects
 

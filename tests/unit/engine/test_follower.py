@@ -161,10 +161,11 @@ async def test_a_store_that_fails_loses_no_row(store, clock):
     await fleet(shard)
     store.fail = [Unreachable("the store is gone", ""), Unreachable("the store is gone", "")]
     async with running(shard):
-        await yard.settle()
+        await clock.pass_time(module.LINGER_S)
         assert not await store.units()
         for _ in range(2):
             await clock.pass_time(module.RETRY_S)
+            await clock.pass_time(module.LINGER_S)
         assert len(await store.units()) == 12
         assert len(await store.history()) == len({row.ordinal for row in await store.history()})
 
@@ -316,7 +317,19 @@ async def test_a_flood_is_let_pass_before_its_rows_are_begun(store, clock, monke
     shard = await following(store, clock)
     async with running(shard):
         await fleet(shard)
-        await yard.settle()
+        await clock.pass_time(module.LINGER_S)
         assert not store.changes
         await clock.pass_time(module.QUIET_S)
         assert len(await store.units()) == 12
+
+
+async def test_rows_that_nobody_waits_for_go_together(store, clock):
+    shard = await following(store, clock)
+    async with running(shard):
+        await fleet(shard)
+        await yard.settle()
+        await fleet(shard)
+        await yard.settle()
+        assert not store.changes
+        await clock.pass_time(module.LINGER_S)
+        assert len(store.changes) == 1
