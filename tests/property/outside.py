@@ -27,6 +27,7 @@ from herder.ports.store import StoredRecord
 from herder.ports.wire import FRAME_VERSION, Job, JobReply, JobStatus, MemberPulse, Pulse
 from herder.proof import playbook_file
 from herder.proof.mutants import given
+from herder.proof.mutants.render import EXAMPLE
 from herder.providers import files
 from herder.pulse import fleet_frame
 from herder.settings import read_file, resolve
@@ -121,28 +122,7 @@ TOKEN = AUTHORITY.join_token("nats://127.0.0.1:4222", "hush", 2_000_000_000)
 
 INVENTORY = {"plan": [{"plan": "dev", "services": 3}], "zone": [{"name": "a", "servers": 3}]}
 
-MUTANTS = b"""
-[[mutant]]
-name = "too few pledges count"
-what = "an election that is short of pledges promotes all the same"
-table = "failover"
-source = "pledging"
-event = "short"
-change = { target = "promoting", page = "", emits = [] }
-
-[[mutant]]
-name = "pledges for ever"
-what = "a failover may wait for pledges without end"
-table = "failover"
-state = "pledging"
-change = { deadline_s = 0 }
-
-[[mutant]]
-name = "an uncertain member is trashed"
-what = "a member that several vantage points saw dead goes to the trash"
-table = "member"
-add = { source = "uncertain", event = "seen_dead", target = "retired" }
-"""
+MUTANTS = EXAMPLE.encode()
 
 CONFIG = b'lease_s = 5\nfencing = false\nlisten = "127.0.0.1:8080"\non_isolation = "stop"\nexercise_plans = "premium"\n'
 

@@ -225,7 +225,7 @@ class Follower:
                 self._lost = True
 
     async def _linger(self) -> None:
-        """Until it is worth a transaction, or somebody waits for his rows."""
+        """For LINGER_S, or until somebody waits for his rows."""
         if self._waiters:
             return
         self._asked.clear()

@@ -10,7 +10,31 @@ from herder.proof.laws import PURE
 from herder.proof.mutants import MUTANTS
 from herder.proof.mutants.parts import ORIGINAL, Mutant
 
-HEAD = """# Mutants
+EXAMPLE = """[[mutant]]
+name = "too few pledges count"
+what = "an election that is short of pledges promotes all the same"
+table = "failover"
+source = "pledging"
+event = "short"
+change = { target = "promoting", page = "", emits = [] }
+
+[[mutant]]
+name = "pledges for ever"
+what = "a failover may wait for pledges without end"
+table = "failover"
+state = "pledging"
+change = { deadline_s = 0 }
+
+[[mutant]]
+name = "an uncertain member is trashed"
+what = "a member that several vantage points saw dead goes to the trash"
+table = "member"
+add = { source = "uncertain", event = "seen_dead", target = "retired" }
+"""
+"""A file of one's own, as the page shows it."""
+
+HEAD = (
+    """# Mutants
 
 Made by `python -m herder.proof.mutants.render docs/reference/mutants.md`; change the mutants in `src/herder/proof/mutants`.
 
@@ -37,30 +61,13 @@ event; `which` picks one of several, from 0. It can be dropped, or have its `tar
 `lives` says why it may survive.
 
 ```toml
-[[mutant]]
-name = "too few pledges count"
-what = "an election that is short of pledges promotes all the same"
-table = "failover"
-source = "pledging"
-event = "short"
-change = { target = "promoting", page = "", emits = [] }
-
-[[mutant]]
-name = "pledges for ever"
-what = "a failover may wait for pledges without end"
-table = "failover"
-state = "pledging"
-change = { deadline_s = 0 }
-
-[[mutant]]
-name = "an uncertain member is trashed"
-what = "a member that several vantage points saw dead goes to the trash"
-table = "member"
-add = { source = "uncertain", event = "seen_dead", target = "retired" }
-```
+"""
+    + EXAMPLE
+    + """```
 
 ## All of them
 """
+)
 
 
 def page() -> str:

@@ -37,8 +37,6 @@ STRIKE_STEP_S = 0.1
 
 REST_EVERY_S = 15.0
 ILL_EVERY_S = 2.0
-CALM_S = 120.0
-"""The day ends early when everything has been well for so long after its last event."""
 
 FLOOR_BEATS, CEILING_BEATS = 1.5, 8.0
 """Silence in beats before a verdict: what production's settings are to its pulse of a second."""

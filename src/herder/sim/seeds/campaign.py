@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from herder.sim.seeds.counts import Counts
 from herder.sim.seeds.jitter import draw_jitter
 from herder.sim.seeds.plan import Item, Plan, draw_plan
 from herder.sim.seeds.run import Result, run_plan
@@ -52,44 +52,21 @@ class Failure:
 
 
 @dataclass(slots=True)
-class Tally:
+class Tally(Counts):
     """What many seeds came to."""
 
     seeds: int = 0
     idle: int = 0
-    virtual_s: float = 0.0
     wall_s: float = 0.0
-    core_s: float = 0.0
-    servers: int = 0
-    records: int = 0
-    moves: int = 0
-    promotions: int = 0
-    confirmed_bytes: int = 0
-    lost_async_bytes: int = 0
     paged: int = 0
-    faults: Counter[str] = field(default_factory=Counter)
-    orders: Counter[str] = field(default_factory=Counter)
-    completions: Counter[str] = field(default_factory=Counter)
-    seen: Counter[str] = field(default_factory=Counter)
-    rows: Counter[str] = field(default_factory=Counter)
     failures: list[Failure] = field(default_factory=list)
 
     def take(self, result: Result, failure: Failure | None) -> None:
         """One seed more."""
         self.seeds += 1
         self.idle += result.idle
-        self.virtual_s += result.virtual_s
-        self.core_s += result.core_s
-        self.servers += result.servers
-        self.records += result.records
-        self.moves += result.moves
-        self.promotions += result.promotions
-        self.confirmed_bytes += result.confirmed_bytes
-        self.lost_async_bytes += result.lost_async_bytes
         self.paged += bool(result.paged)
-        for mine, its in ((self.faults, result.faults), (self.orders, result.orders), (self.completions, result.completions),
-                          (self.seen, result.seen), (self.rows, result.rows)):  # fmt: skip
-            mine.update(its)
+        self.add(result)
         if failure is not None:
             self.failures.append(failure)
 

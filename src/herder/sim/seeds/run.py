@@ -19,6 +19,7 @@ from herder.model.errors import HerderError
 from herder.sim.clock import run
 from herder.sim.controller import Controller
 from herder.sim.crashes import Crashes
+from herder.sim.seeds.counts import Counts
 from herder.sim.seeds.logbook import Logbook, projection_differs, read
 from herder.sim.seeds.person import Person, Player, play
 from herder.sim.seeds.plan import Item, Plan
@@ -37,8 +38,8 @@ SETTLED_S = 60.0
 
 
 @dataclass(slots=True)
-class Result:
-    """What came of a seed. found: rules that did not hold; paged: what is not well and why, told to a person; core_s: seconds of processor time; trace: a hash
+class Result(Counts):
+    """What came of a seed. found: rules that did not hold; paged: what is not well and why, told to a person; trace: a hash
     over the log, what was done to the world and what agents did. story: (virtual seconds, words), when it was asked for.
     """
 
@@ -47,20 +48,7 @@ class Result:
     found: list[Finding] = field(default_factory=list)
     trace: str = ""
     services: int = 0
-    servers: int = 0
-    records: int = 0
-    moves: int = 0
-    virtual_s: float = 0.0
-    core_s: float = 0.0
-    faults: Counter[str] = field(default_factory=Counter)
-    orders: Counter[str] = field(default_factory=Counter)
-    completions: Counter[str] = field(default_factory=Counter)
-    seen: Counter[str] = field(default_factory=Counter)
-    rows: Counter[str] = field(default_factory=Counter)
     paged: list[str] = field(default_factory=list)
-    confirmed_bytes: int = 0
-    lost_async_bytes: int = 0
-    promotions: int = 0
     story: list[tuple[float, str]] = field(default_factory=list)
 
     @property
