@@ -24,7 +24,9 @@ class Marks:
 
     def __init__(self, size: int = 0) -> None:
         self._bits: NDArray[np.bool_] = np.zeros(max(size, 1024), np.bool_)
-        self._marked: list[Ids] = []  # whoever was marked, in parts; some of them are cleared since
+        self._marked: (
+            list[Ids] | None
+        ) = []  # whoever was marked, in parts, some cleared since; None: only the bits know
         self._noted = 0
 
     def set(self, machines: Ids, size: int) -> None:
@@ -34,8 +36,13 @@ class Marks:
             grown[: len(self._bits)] = self._bits
             self._bits = grown
         self._bits[machines] = True
-        self._marked.append(machines.astype(np.uint32))  # its own copy: a record's column would keep the whole record
         self._noted += len(machines)
+        if self._noted > len(self._bits) // DENSE:
+            self._marked = None  # the bits are looked through anyway, and parts that nobody takes would grow for ever
+        if self._marked is not None:
+            self._marked.append(
+                machines.astype(np.uint32)
+            )  # its own copy: a record's column would keep the whole record
 
     def clear(self, machines: Ids) -> None:
         """These wait no more."""
@@ -47,7 +54,7 @@ class Marks:
 
     def all(self) -> Ids:
         """Everyone that is marked, ascending."""
-        if self._noted > len(self._bits) // DENSE:
+        if self._marked is None:
             found = np.flatnonzero(self._bits).astype(np.uint32)
         elif self._marked:
             found = distinct(self.among(np.concatenate(self._marked)))
@@ -61,8 +68,7 @@ class Marks:
         return self._noted > count and len(self) > count
 
     def __len__(self) -> int:
-        dense = self._noted > len(self._bits) // DENSE
-        return int(np.count_nonzero(self._bits)) if dense else len(self.all())
+        return int(np.count_nonzero(self._bits)) if self._marked is None else len(self.all())
 
     def __contains__(self, machine: int) -> bool:
         return machine < len(self._bits) and bool(self._bits[machine])

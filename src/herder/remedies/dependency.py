@@ -293,14 +293,15 @@ class Line:
 
     def next(self, world: World, room: int) -> Ids:
         """The next ones that still wait, at most `room`."""
-        if room <= 0:
-            return self._left[:0]
-        again = not len(self._left)
-        if again:
-            self._left = by_plan(world, archives_of(world, self._store, *STALLED))
-        chosen, self._left = self._left[:room], self._left[room:]
-        waits = _WAITS[world.columns.state[chosen]]
-        return chosen[waits] if again or waits.any() else self.next(world, room)
+        while room > 0:
+            again = not len(self._left)
+            if again:
+                self._left = by_plan(world, archives_of(world, self._store, *STALLED))
+            chosen, self._left = self._left[:room], self._left[room:]
+            waits = _WAITS[world.columns.state[chosen]]
+            if again or waits.any():
+                return chosen[waits]
+        return self._left[:0]
 
 
 def by_plan(world: World, archives: Ids) -> Ids:

@@ -166,10 +166,11 @@ class FleetWorld(World):
         """These services' backlog is stored."""
         asked = np.sort(services)
         first, end = (np.searchsorted(self.service_of, asked, side) for side in ("left", "right"))
-        places = [np.minimum(first + place, end - 1) for place in range(int((end - first).max(initial=0)))]
-        slots = np.sort(np.concatenate(places)) if places else np.empty(0, np.intp)
-        slots = slots[self.primary[slots] & self.relays.stalled[slots]]
-        self.set_stalled(slots[np.append(True, slots[1:] != slots[:-1])] if len(slots) else slots, stalled=False)
+        many = end - first
+        slots = np.arange(int(many.sum())) + np.repeat(
+            end - np.cumsum(many), many
+        )  # first to end of each, side by side
+        self.set_stalled(slots[self.primary[slots] & self.relays.stalled[slots]], stalled=False)
 
     # --- rows become objects
 

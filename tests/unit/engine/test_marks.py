@@ -28,3 +28,13 @@ def test_they_are_what_a_set_is(steps: list[tuple[str, list[int]]]):
     assert all(number in marks for number in known)
     assert 4000 not in marks
     assert set(marks.among(np.arange(1000, dtype=np.uint32)).tolist()) == {each for each in known if each < 1000}
+
+
+def test_what_nobody_takes_does_not_grow():
+    marks = Marks(2048)
+    for _ in range(50):
+        marks.set(np.arange(100, dtype=np.uint32), 2048)
+    assert marks._marked is None
+    marks.set(np.array([70_000], np.uint32), 80_000)  # with more room they would be few again: but not all are known
+    assert marks.all().tolist() == [*range(100), 70_000]
+    assert len(marks) == 101

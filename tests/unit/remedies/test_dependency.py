@@ -350,6 +350,18 @@ def test_one_that_was_not_begun_yet_has_neither_come_through_nor_failed():
     assert (sent, failed, left.tolist()) == (1, 1, [1])
 
 
+def test_a_line_that_is_all_out_of_date_forms_anew():
+    world = World()
+    for number in range(1, 2001):
+        sample.put(world, number, "archive", "uncertain")
+    sample.put(world, 3000, "dependency", "available", what="object_store")
+    line = Line(3000)
+    assert line.next(world, 1).tolist() == [1]
+    for number in range(1, 2000):
+        sample.change(world, number, state="available")
+    assert line.next(world, 1).tolist() == [2000]  # 1,998 of them are passed over, one by one
+
+
 def test_a_provider_that_is_back_gets_its_rate_back_step_by_step():
     buckets = Buckets({"provider:eu": Rate(64.0, 64.0)})
     plane = Plane(1, buckets=buckets, tally=Tally(), dependency_probes={})
