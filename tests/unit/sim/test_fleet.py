@@ -8,7 +8,7 @@ import numpy as np
 from herder.sim.fleet import FleetWorld
 
 
-def test_a_backlog_that_is_stored_ends_the_stall_of_its_own_primaries_only(monkeypatch):
+async def test_a_backlog_that_is_stored_ends_the_stall_of_its_own_primaries_only(monkeypatch):
     world = FleetWorld(1)
     world.service_of = np.array([10, 10, 20, 20, 30], np.uint32)
     world.primary = np.array([True, False, False, True, True])
