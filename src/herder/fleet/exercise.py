@@ -317,7 +317,8 @@ def begin(
     made = replace(made, facts=made.facts | {"exercise": True, "counts": False}, why=f"exercise: {why}", actor=ACTOR)
     run = {"playbook": made.machine, "began_ms": now_ms, "how": how}
     began = Input(service.id, "exercise_began", {"exercise_run": run}, why=f"exercise: {why}", actor=actor)
-    return [*before, made, began]
+    # the playbook first: the page of one that failed would take the id that it was given, and nothing would begin
+    return [made, *before, began]
 
 
 def how_of(service: Machine, how: str, plans: frozenset[str]) -> str:

@@ -273,6 +273,18 @@ def test_one_whose_last_exercise_is_over_and_not_yet_recorded_may_begin_again():
         exercise.begin(world, "orders", "switchover", "asked for by ann", MONDAY + 3000, streaming())
 
 
+def test_one_begins_although_the_failure_of_the_last_is_recorded_and_paged_with_it():
+    """Found by `herder verify`: the page took the id that the playbook had been given, and nothing began."""
+    world, _ = run("paged")
+    items = exercise.begin(world, "orders", "failover", "asked for by ann", MONDAY + 3000, streaming())
+    decision = decide(world, items, MONDAY + 3000)
+    assert decision.dropped == []
+    kinds = {machine.kind: machine for machine in decision.after.values()}
+    assert (kinds["failover"].state, kinds["page"].data["reason"]) == ("stopping", "exercise_failed")
+    assert decision.after[1].data["exercise_run"]["playbook"] == kinds["failover"].id
+    assert decision.after[1].data["exercise_last"]["result"] == "failed"
+
+
 def test_one_that_is_held_is_left_alone():
     world = sample.well(playbook=8)
     sample.put(world, 8, "strike", "shrinking", **sample.playbook_facts())
