@@ -228,6 +228,26 @@ async def test_a_move_that_its_target_cannot_follow_is_given_up_and_the_primary_
         await farm.driver.failover_to(primary, source(farm.members[2]))
 
 
+async def test_a_primary_that_is_told_to_go_on_gives_a_hand_over_up_and_leads_after_a_restart_too(farm):
+    primary, target = await farm.service(2)
+    await farm.signal(target, signal.SIGSTOP)
+    await ask(primary, "SET", "k", "v")
+    moving = asyncio.create_task(farm.driver.failover_to(primary, source(target), timeout_ms=60_000))
+
+    async def waits():
+        return "waiting-for-sync" in await ask(primary, "INFO", "replication", admin=True)
+
+    await until(waits)
+    moving.cancel()  # as a newer job pushes it out: the engine goes on waiting, and the marker says standby
+    await asyncio.wait([moving])
+    await farm.driver.set_sync(primary, ALONE)
+    assert "no-failover" in await ask(primary, "INFO", "replication", admin=True)
+    assert await ask(primary, "SET", "k", "w") == "OK"
+    await farm.driver.stop(primary, fast=False)
+    await farm.driver.start(primary)
+    assert (await farm.driver.read(primary)).role is Role.PRIMARY
+
+
 async def test_a_primary_that_lost_its_log_refuses_to_lead_until_it_rejoins(farm):
     primary, standby = await farm.service(2)
     await ask(primary, "SET", "k", "v")

@@ -28,6 +28,8 @@ SWITCHOVER = Table(
               Effect("repoint_standbys", ("followed",)), Deadline(60, "overdue")),
         State("done", "the new primary takes writes", final=True),
         State("abandoned", "nothing was changed, or the old primary is started again by restart", final=True),
+        State("looking", "nobody learnt how the drain ended: who leads is looked at before anything is given up",
+              Effect("look_who_leads", ("moved", "stayed")), Deadline(30, "overdue")),
     ),
     rows=(
         Row("absent", "create", "preparing", emits=(Emit(_SERVICE, "switchover_began", ("term",)),), why="asked for"),
@@ -37,8 +39,8 @@ SWITCHOVER = Table(
         Row("draining", "drained", "promoting", why="the old primary is stopped, confirmed", proves=("fence", "drained")),
         Row("draining", "moved", "repointing", emits=_PROMOTED, why="the engine handed over by itself",
             proves=("fence", "drained")),
-        Row("draining", "drain_failed", "abandoned", emits=_FAILED, why="the old primary did not stop cleanly"),
-        Row("draining", "overdue", "abandoned", emits=_FAILED, why="the old primary took too long to stop"),
+        Row("draining", "drain_failed", "looking", why="the old primary did not stop cleanly, or did not hand over as it should"),
+        Row("draining", "overdue", "looking", why="nobody learnt in time how the drain ended"),
         Row("promoting", "promoted", "repointing", emits=_PROMOTED, why="the standby takes writes"),
         Row("promoting", "refused", "abandoned", emits=_FAILED, why="the standby had not everything: the old one goes on"),
         Row("promoting", "overdue", "promoting", page=Spawn("promotion_slow"),
@@ -46,7 +48,12 @@ SWITCHOVER = Table(
         Row("repointing", "followed", "done", emits=(Emit(_SERVICE, "restored"),), why="the new primary has its followers"),
         Row("repointing", "overdue", "repointing", page=Spawn("no_voter_follows"), why="nobody follows"),
         Row("repointing", "primary_lost", "abandoned", emits=_FAILED, why="the new primary is lost"),
-        # these two wait without end otherwise, for members that are in the trash
-        *from_each(("promoting", "repointing"), "retire", "abandoned", why="its service is being destroyed"),
+        # these wait without end otherwise, for members that are in the trash
+        *from_each(("promoting", "repointing", "looking"), "retire", "abandoned", why="its service is being destroyed"),
+        # at the end, since the log stores events by their number
+        Row("looking", "moved", "promoting", why="the engine has handed over: whoever leads is confirmed", proves=("fence", "drained")),
+        Row("looking", "stayed", "abandoned", emits=_FAILED, why="the lead did not move: the old primary goes on, or is started again"),
+        Row("looking", "overdue", "looking", page=Spawn("switchover_unknown"),
+            why="who leads cannot be seen: looked at again, since another may"),
     ),
 )  # fmt: skip

@@ -46,6 +46,7 @@ HANDLERS: tuple[tuple[str, type[StrEnum], Playbook], ...] = (
     ("repoint_standbys", failover.Repointed, failover.repoint_standbys),
     ("prepare_switchover", switchover.Prepared, switchover.prepare_switchover),
     ("drain_primary", switchover.Drained, switchover.drain_primary),
+    ("look_who_leads", switchover.Looked, switchover.look_who_leads),
     ("promote_drained", failover.Promoted, switchover.promote_drained),
     ("restart_primary", restart.Restarted, restart.restart_primary),
     ("place_member", rebuild.Placed, rebuild.place_member),

@@ -8,7 +8,7 @@ import msgspec
 
 from herder.engine.effects import Outcome
 from herder.engine.world import Machine
-from herder.model.errors import Unreachable
+from herder.model.errors import HerderError, Unreachable
 from herder.model.lsn import format_lsn
 from herder.model.plans import Engine
 from herder.ports.driver import Position, Role
@@ -19,6 +19,8 @@ from herder.remedies.hands import Hands, JobFailed, JobRefused, ask_each
 from herder.remedies.rebuild import CLOSE_BYTES
 
 MOVE_TIMEOUT_MS = 5000
+RUNNING = ("available", "uncertain")
+"""States of a server that may run; in any other its life is known to have ended."""
 
 
 class Prepared(StrEnum):
@@ -76,6 +78,70 @@ async def drain_primary(hands: Hands, work: Machine) -> Outcome:
         return Outcome(Drained.DRAIN_FAILED, why=error.message)
     facts = {"fence": f"stopped, confirmed by its agent: {drained['how']}", "rest": drained["rest"]}
     return Outcome(Drained.DRAINED, facts)
+
+
+class Looked(StrEnum):
+    """Outcomes of `look_who_leads`. As long as it cannot be told there is none: it is looked at again."""
+
+    MOVED = "moved"
+    STAYED = "stayed"
+
+
+class Seen(StrEnum):
+    """What a look at a member's engine showed. ended: its agent says that it does not run; unseen: nobody could look."""
+
+    LEADS = "leads"
+    FOLLOWS = "follows"
+    ENDED = "ended"
+    UNSEEN = "unseen"
+
+
+def who_leads(old: Seen, candidate: Seen, *, gone: bool) -> Looked | None:
+    """Did an engine that hands over by itself do so? None: it cannot be told. Pure.
+
+    gone: the old primary's server is known not to run, so nothing is handed over there any more. The candidate leads only by
+    the old primary's word, and the old one follows only after the candidate had everything. Two that lead are for a person.
+    """
+    if candidate is Seen.LEADS:
+        return None if old is Seen.LEADS else Looked.MOVED
+    if old is Seen.LEADS:
+        return Looked.STAYED
+    if old is Seen.FOLLOWS:
+        return Looked.MOVED if candidate is Seen.ENDED else None
+    if old is Seen.ENDED:
+        return Looked.STAYED if candidate is not Seen.UNSEEN else None
+    return Looked.STAYED if gone and candidate is not Seen.UNSEEN else None
+
+
+async def look_who_leads(hands: Hands, work: Machine) -> Outcome:
+    """After a drain of which nobody learnt the end. An order to hand over may still be on its way to the old primary, so one
+    that leads is told to go on: its agent lets in nothing older from then on, and its driver ends a hand-over under way.
+    """
+    service, old = hands.service(work), hands.get(work.data["old_primary"])
+    candidate = hands.get(work.data["candidate"])
+    if service.data["engine"] != Engine.VALKEY:
+        return Outcome(Looked.STAYED, why="only a promotion moves its lead, and none was asked for")
+    seen = {member.id: await _seen(hands, member) for member in (old, candidate)}
+    gone = hands.server_of(old).state not in RUNNING
+    found = who_leads(seen[old.id], seen[candidate.id], gone=gone)
+    told = f"{old.name} {seen[old.id]}, {candidate.name} {seen[candidate.id]}"
+    if found is None:
+        raise Unreachable(f"who leads {service.name} cannot be told: {told}")
+    if found is Looked.STAYED and seen[old.id] is Seen.LEADS:
+        guard = hands.guard_set(service, old, [])
+        await hands.ask(work, old, "set_sync", {"sync": msgspec.to_builtins(guard)})
+    facts = {"fence": "FAILOVER: the engine paused its writes and handed over"} if found is Looked.MOVED else {}
+    return Outcome(found, facts, why=told)
+
+
+async def _seen(hands: Hands, member: Machine) -> Seen:
+    try:
+        reading = await hands.read(member)
+    except HerderError:
+        return Seen.UNSEEN
+    if not reading.alive:
+        return Seen.UNSEEN if reading.pid else Seen.ENDED  # one that starts or hangs says nothing yet
+    return Seen.LEADS if reading.role is Role.PRIMARY else Seen.FOLLOWS
 
 
 async def _has_everything(hands: Hands, work: Machine, candidate: Machine) -> bool:

@@ -196,11 +196,19 @@ class ValkeyDriver:
         await self._replicaof(spec, *source_words(source))
 
     async def set_sync(self, spec: MemberSpec, sync: SyncSet) -> int:
-        """`k` replicas must be in touch, whichever they are: Valkey counts, it does not name. So nobody is ended here."""
+        """`k` replicas must be in touch, whichever they are: Valkey counts, it does not name. So nobody is ended here.
+
+        Who is told this leads, and goes on: a hand-over that was begun, and that nobody waits for any more, is given up, and
+        the marker says primary again.
+        """
         look = await self._look(spec)
+        if look.role is Role.PRIMARY and look.failover != "no-failover":
+            with contextlib.suppress(Conflict, Refused):  # it ended meanwhile: the next look shows how
+                await self._lines.call(spec, "FAILOVER", "ABORT")
+            look = await self._look(spec)
         if look.role is not Role.PRIMARY:
             raise Refused(f"{spec.member} is not the primary", "read the members again")
-        marker = await self._change(spec, sync=sync)
+        marker = await self._change(spec, sync=sync, intent=Intent.PRIMARY, source=None)
         await self._engine.configure(spec, marker)
         await self._min_replicas(spec, sync.k)
         return (await self._look(spec)).offset

@@ -36,6 +36,7 @@ from herder.proof.product.small import (
     change,
     has,
     promote,
+    receive,
     settle,
     stop,
     streams,
@@ -43,6 +44,7 @@ from herder.proof.product.small import (
 )
 from herder.remedies.election import Elected, elect_async, elect_sync, may_lead_drained
 from herder.remedies.enrolment import successors
+from herder.remedies.switchover import Looked, Seen, who_leads
 
 
 def fence_primary(job: Context, world: Small, rules: Rules) -> Iterator[Act]:
@@ -229,9 +231,15 @@ def prepare_switchover(job: Context, world: Small, rules: Rules) -> Iterator[Act
 
 
 def drain_primary(job: Context, world: Small, rules: Rules) -> Iterator[Act]:
-    """A clean stop sends the standbys all there is. It may fail after all was stopped, too."""
+    """A clean stop sends the standbys all there is. It may fail after all was stopped, too. On an async plan the engine may be
+    one that hands over by itself.
+    """
     old = job.old
+    if not job.sync:
+        yield from _hand_over(job, world)
     if (asked := ask(world, old, job)) is not None:
+        if world.members[old].role != PRIMARY:
+            return  # it has handed over: nobody asks it for a clean stop
         drained = stop(asked, old, clean=True)
         yield Act(f"{name(old)} is stopped cleanly", drained, "drained", (("rest", True),), whom=old)
         yield Act(f"{name(old)} is stopped cleanly; the answer is lost", drained, whom=old)
@@ -242,6 +250,46 @@ def drain_primary(job: Context, world: Small, rules: Rules) -> Iterator[Act]:
             )
     elif in_reach(world, old):
         yield Act(f"the agent of {name(old)} refuses", world, "drain_failed", whom=old)
+
+
+def _hand_over(job: Context, world: Small) -> Iterator[Act]:
+    """The old primary pauses its writes until the candidate has everything, and gives it the lead; then the candidate is told
+    that it leads. Nobody may learn of either.
+    """
+    old, candidate = job.old, job.candidate
+    if (asked := ask(world, old, job)) is not None and streams(asked, candidate, old):
+        given = change(receive(asked, candidate) or asked, old, role=STANDBY, source=candidate)
+        moved = settle(promote(given, candidate, 0, sync=False))
+        yield Act(f"{name(old)} hands over to {name(candidate)}; the answer is lost", moved, whom=old)
+        if (worse := harmed(asked)) is not None:
+            yield Act(f"{name(old)} does not hand over in time", worse, "drain_failed", fair=False, whom=old)
+    if (told := ask(world, candidate, job)) is not None and _handed_over(world, job):
+        yield Act(f"{name(candidate)} is told that it leads", told, "moved", whom=candidate)
+
+
+def _handed_over(world: Small, job: Context) -> bool:
+    led = world.members[job.candidate]
+    return led.runs and led.role == PRIMARY and world.members[job.old].role == STANDBY
+
+
+def look_who_leads(job: Context, world: Small, rules: Rules) -> Iterator[Act]:
+    """By the production rule. An engine that does not hand over by itself is not looked at: its lead did not move."""
+    old, candidate = job.old, job.candidate
+    if world.members[old].role != STANDBY and world.members[candidate].role != PRIMARY:
+        yield Act("its engine hands nothing over", world, "stayed", fair=job.sync)
+    found = who_leads(_seen(world, old), _seen(world, candidate), gone=not job.asked >> old & 1)
+    if found is Looked.STAYED and _seen(world, old) is Seen.LEADS:
+        if (asked := ask(world, old, job)) is not None:
+            yield Act(f"{name(old)} leads, and is told to go on", asked, "stayed", whom=old)
+    elif found is not None:
+        yield Act(f"the members are looked at: the lead {found}", world, str(found))
+
+
+def _seen(world: Small, slot: int) -> Seen:
+    member = world.members[slot]
+    if not in_reach(world, slot):
+        return Seen.UNSEEN
+    return Seen.ENDED if not member.runs else Seen.LEADS if member.role == PRIMARY else Seen.FOLLOWS
 
 
 def promote_drained(job: Context, world: Small, rules: Rules) -> Iterator[Act]:
@@ -277,7 +325,10 @@ def restart_primary(job: Context, world: Small, rules: Rules) -> Iterator[Act]:
     """One job: no process is left, then it is started. Under a lease by a fresh word."""
     slot = job.slot
     asked = ask(world, slot, job)
-    if asked is not None and asked.members[slot].role in (PRIMARY, STANDBY):
+    if asked is not None and asked.members[slot].role == STANDBY:
+        begun = settle(change(stop(asked, slot, clean=True), slot, runs=True))
+        yield Act(f"{name(slot)} is started in place and follows another", begun, "failed", whom=slot)
+    elif asked is not None and asked.members[slot].role == PRIMARY:
         lease = BOUND if asked.members[slot].lease else 0
         begun = settle(change(stop(asked, slot, clean=True), slot, runs=True, lease=lease))
         yield Act(f"{name(slot)} is started in place", begun, "restarted", whom=slot)

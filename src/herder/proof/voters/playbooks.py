@@ -225,6 +225,11 @@ def _drain(control: Control, fleet: Fleet, work: Work) -> Iterator[Step]:
         yield from _told(control, fleet, work, "drained", {"rest": [node.timeline, len(node.log)]})
 
 
+def _look(control: Control, fleet: Fleet, work: Work) -> Iterator[Step]:
+    """Voters are of an engine that does not hand over by itself: nothing is looked at."""
+    yield from _told(control, fleet, work, "stayed", {})
+
+
 def _repoint(control: Control, fleet: Fleet, work: Work) -> Iterator[Step]:
     yield from _follow(fleet, work)
     candidate = fact(work.facts, "candidate")
@@ -283,6 +288,7 @@ EFFECTS: dict[str, Effects] = {
     "repoint_standbys": _repoint,
     "prepare_switchover": _prepare,
     "drain_primary": _drain,
+    "look_who_leads": _look,
     "promote_drained": _promote_drained,
     "shrink_sync_set": _shrink,
     "rejoin_member": _rejoin,

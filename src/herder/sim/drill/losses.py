@@ -21,7 +21,7 @@ WRITE_BYTES = 200
 SAYS_WHY = frozenset({
     "archive_buffer_full", "data_lost", "destroy_failed", "failover_blocked", "failover_stalled", "fence_unconfirmed",
     "loss_beyond_bound", "no_voter_follows", "pledges_short", "promotion_refused", "promotion_slow", "provision_failed",
-    "restart_failed", "server_will_not_boot",
+    "restart_failed", "server_will_not_boot", "switchover_unknown",
 })  # fmt: skip
 """Reasons of pages that say why automation may not go on. One that only says for how long (`service_down`) excuses nothing:
 every service that is down for two minutes has it.

@@ -11,7 +11,7 @@ RIGHT = {
     "service": frozenset({
         "fence_unconfirmed", "pledges_short", "loss_beyond_bound", "promotion_refused", "promotion_slow", "failover_blocked",
         "failover_stalled", "no_voter_follows", "restart_failed", "restart_slow", "service_down", "primary_uncertain_long",
-        "switchover_slow", "provision_failed", "provision_slow", "destroy_failed", "destroy_slow", "server_will_not_boot",
+        "switchover_slow", "switchover_unknown", "provision_failed", "provision_slow", "destroy_failed", "destroy_slow", "server_will_not_boot",
         "rebuild_fails",
     }),
     "member": frozenset({
