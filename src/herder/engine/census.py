@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,14 +16,15 @@ class Census:
     """Counts by the codes of kind and state. Code 0 of a state, absent, is not counted."""
 
     def __init__(self) -> None:
-        self._counts = [[0] * CODES for _ in range(CODES)]  # lists: one number of numpy's costs ten times as much
+        # lists: one number of numpy's costs ten times as much
+        self._counts: defaultdict[int, list[int]] = defaultdict(lambda: [0] * CODES)
 
     @classmethod
     def of(cls, kinds: NDArray[np.uint8], states: NDArray[np.uint8]) -> Census:
         """All at once, from the columns of the machines there are; shape (n,)."""
         census = cls()
         both = np.bincount(kinds.astype(np.uint16) * CODES + states, minlength=CODES * CODES)
-        census._counts = both.reshape(CODES, CODES).tolist()
+        census._counts.update(enumerate(both.reshape(CODES, CODES).tolist()))
         return census
 
     def move(self, kind: int, source: int, target: int, count: int = 1) -> None:
@@ -29,11 +33,13 @@ class Census:
         counts[source] -= count
         counts[target] += count
 
-    def count(self, kind: int, states: list[int]) -> int:
+    def count(self, kind: int, states: Sequence[int]) -> int:
         """How many are in one of these states."""
-        counts = self._counts[kind]
-        return sum(counts[state] for state in states)
+        counts, found = self._counts[kind], 0
+        for state in states:
+            found += counts[state]
+        return found
 
     def by_kind(self) -> list[list[int]]:
         """By codes of kind and state (from 1 on): for comparing two."""
-        return [counts[1:] for counts in self._counts]
+        return [self._counts[kind][1:] for kind in range(CODES)]

@@ -127,7 +127,7 @@ class EffectRunner:
         new = self._seen[ids] != entered
         self._seen[ids] = entered
         ids, entered, places = ids[new], entered[new], places[new]
-        for place in np.unique(places).tolist():
+        for place in sorted(set(places.tolist())):
             which, effect = places == place, DECLARED.names[place]
             self._lanes.push(world, effect, waiting_for(ids[which], entered[which]))
             self.tallies[effect].asked += int(np.count_nonzero(which))

@@ -97,7 +97,7 @@ class Lanes:
         """Each into the lane of its priority and its buckets. A missing handler is a bug: KeyError."""
         registered = self._handlers[effect]
         ranks = world.columns.priority[more.ids]
-        for rank in np.unique(ranks).tolist():
+        for rank in sorted(set(ranks.tolist())):
             those = more.pick(ranks == rank)
             for buckets, which in _by_buckets(world, registered.bucket, those.ids):
                 self._lane(registered, rank, buckets).fresh.push(those if which is None else those.pick(which))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -93,9 +92,11 @@ class Loop:
 
     async def _round(self) -> None:
         """Wait for something to decide, then commit commands, then events and deadlines, then one part of a bulk."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._nap_s()):  # wait_for of 3.11 may swallow a cancellation
-                await self._wake.wait()
+        nap = asyncio.get_running_loop().call_later(self._nap_s(), self._wake.set)
+        try:
+            await self._wake.wait()
+        finally:
+            nap.cancel()
         self._wake.clear()
         await self._proposals_once()
         self._queue_deadlines()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -83,6 +84,16 @@ class Machine:
         """A private copy to decide on."""
         return Machine(self.id, self.kind, self.state, self.version, self.entered, self.order, self.since_ms,
                        self.deadline_ms, dict(self.data))  # fmt: skip
+
+
+@cache
+def _codes(kind: str, states: tuple[str, ...]) -> tuple[int, tuple[int, ...], NDArray[np.bool_]]:
+    """The codes of a kind and of some of its states, and a mask over all codes, shape (256,): asked many times a second."""
+    table = BY_KIND[kind]
+    codes = tuple(table.state_codes[state] for state in states)
+    wanted = np.zeros(256, bool)
+    wanted[list(codes)] = True
+    return table.code, codes, wanted
 
 
 class Machines(Mapping[int, Machine]):
@@ -183,18 +194,16 @@ class World:
 
     def ids_in(self, kind: str, *states: str) -> Ids:
         """Machines of a kind that are in one of these states, ascending."""
-        codes = [BY_KIND[kind].state_codes[state] for state in states]
-        if not self.census.count(BY_KIND[kind].code, codes):
+        code, codes, wanted = _codes(kind, states)
+        if not self.census.count(code, codes):
             return np.empty(0, np.uint32)
         ids = self.ids(kind)
-        wanted = np.zeros(256, bool)
-        wanted[codes] = True
         return ids[wanted[self.columns.state[ids]]]
 
     def count(self, kind: str, *states: str) -> int:
         """How many of a kind are in one of these states. Costs nothing: they are counted as they move."""
-        table = BY_KIND[kind]
-        return self.census.count(table.code, [table.state_codes[state] for state in states])
+        code, codes, _ = _codes(kind, states)
+        return self.census.count(code, codes)
 
     def of_kind(self, kind: str) -> Iterator[Machine]:
         """All machines of a kind, in order of their making. For kinds that are few; else `ids` and the columns."""

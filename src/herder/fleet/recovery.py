@@ -167,12 +167,16 @@ def next_turns(ill: Ill, upto: Sequence[int], room: int) -> tuple[list[int], Ids
 
 @dataclass(slots=True)
 class Round:
-    """What ended since the window last changed: the only thing that a successor begins anew."""
+    """What ended since the window last changed: the only thing that a successor begins anew. seen: the log's last record at
+    the last look; again_ms: when to look even if nothing was written since.
+    """
 
     under_way: Ids = field(default_factory=lambda: np.empty(0, np.uint32))
     failures: int = -1
     well: int = 0
     failed: int = 0
+    seen: int = -1
+    again_ms: int = 0
 
     def take(self, ill: Ids, failures: int) -> None:
         """Whoever was under way and is no longer ill came well; failures: playbooks that ever failed."""
@@ -210,13 +214,15 @@ class Recovery:
         """One round over all incidents in recovery."""
         world = self._hands.world()
         going = {int(ident) for ident in world.ids_in("incident", "recovering")}
+        now_ms = self._hands.clock.now_ms()
         for ident in going:
-            self._go_on(world, world.get(ident))
+            known = self._rounds.get(ident)
+            if known is None or known.seen != world.seq or now_ms >= known.again_ms:
+                self._go_on(world, world.get(ident), now_ms)
         for over in {*self._rounds} - going:
             del self._rounds[over], self._terrains[over]
 
-    def _go_on(self, world: World, incident: Machine) -> None:
-        now_ms = self._hands.clock.now_ms()
+    def _go_on(self, world: World, incident: Machine, now_ms: int) -> None:
         ground = self._ground(world, incident, now_ms)
         ill = find_ill(world, ground)
         if len(ill.services) <= int(ground.count * ORDINARY_SHARE):
@@ -228,6 +234,7 @@ class Recovery:
             return
         known = incident.data
         this = self._rounds.setdefault(incident.id, Round())
+        this.seen, this.again_ms = world.seq, now_ms + SAMPLE_MS
         this.take(ill.services, _failures(world))
         window = this.window(int(known.get("window", 0)), self._at_once)
         under_way = ill.services[ill.turned(known.get("upto", ())) & ill.ready]

@@ -10,7 +10,7 @@ while it is us (then nobody is judged).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,7 +26,7 @@ from herder.governor.scopes import ill
 from herder.machines.registry import BY_CODE, BY_KIND
 from herder.machines.table import CREATE
 from herder.ports.clock import Clock
-from herder.pulse.storm import FLEET, Limits, Ourselves, Verdict, Word, base_rate, first_look, within
+from herder.pulse.storm import FLEET, JUMP_S, Limits, Ourselves, Verdict, Word, base_rate, first_look, within
 
 log = logging.getLogger("herder.storm")
 
@@ -134,9 +134,11 @@ class Storm:
             if incident.state == "verifying":
                 scopes = {*incident.data["scopes"], *verdict.scopes}
                 found = [FLEET] if FLEET in scopes else sorted(scopes)
-                self._submit(Input(incident.id, "spread", _facts(found, verdict), why=verdict.why, actor="storm"))
+                self._submit(
+                    Input(incident.id, "spread", incident_facts(found, verdict), why=verdict.why, actor="storm")
+                )
                 return
-        facts = _facts(list(verdict.scopes), verdict)
+        facts = incident_facts(list(verdict.scopes), verdict)
         self._submit(Input(0, CREATE, facts, why=verdict.why, actor="storm", create="incident"))
 
     def _hushed(self, world: World, now: float) -> set[str]:
@@ -154,7 +156,7 @@ class Storm:
 
     def _ourselves(self) -> Ourselves:
         signs = self._signs()
-        return replace(signs, jump_s=signs.jump_s or self._jump_s)
+        return replace(signs, jump_s=signs.jump_s or self._jump_s) if self._jump_s else signs
 
     # what passes
 
@@ -167,14 +169,17 @@ class Storm:
     def tick(self) -> None:
         """One look."""
         now, now_ms = self._clock.monotonic(), self._clock.now_ms()
-        elapsed, self._jump_s = now - self._clocks[0], (now_ms - self._clocks[1]) / 1000 - (now - self._clocks[0])
+        elapsed = now - self._clocks[0]
+        jumped_s = (now_ms - self._clocks[1]) / 1000 - elapsed
+        self._jump_s = jumped_s if abs(jumped_s) > JUMP_S else 0.0
         self._clocks = (now, now_ms)
         self._ticks += 1
         world = self._world()
-        self._learn(elapsed)
-        self._tell_ourselves(world, now)
+        incidents = self._incidents(world)
+        self._learn(elapsed, storm=bool(incidents))
+        self._tell_ourselves(incidents, now)
         slowly = self._ticks % SLOWLY_TICKS == 0
-        for incident in self._incidents(world):
+        for incident in incidents:
             if slowly or incident.state == "verifying":
                 self._end(world, incident, now_ms)
         self._resolve_pages(world)
@@ -183,16 +188,16 @@ class Storm:
         if slowly or self._ticks == 1:  # a million servers' scopes take half a second to read: not when they fall
             self.falls.follow(world, now)
 
-    def _learn(self, elapsed: float) -> None:
+    def _learn(self, elapsed: float, *, storm: bool) -> None:
         """What falls in a storm is no everyday."""
-        storm = self.verdict.word in (Word.SUSPECT, Word.US) or bool(self._incidents(self._world()))
+        storm = storm or self.verdict.word in (Word.SUSPECT, Word.US)
         self.rate = base_rate(self.rate, 0 if storm else self._new_falls, self.falls.live, elapsed)
         self._new_falls = 0
         now = self._clock.monotonic()
         if self.verdict.word is not Word.CALM and now - self._silent_at > TICK_S:
             self._judge(self._world(), now)
 
-    def _tell_ourselves(self, world: World, now: float) -> None:
+    def _tell_ourselves(self, incidents: Sequence[Machine], now: float) -> None:
         """Our own signs, said once: an incident that touches nobody. A clock's jump is one by itself."""
         fault = self._ourselves().fault
         if not fault:
@@ -203,11 +208,11 @@ class Storm:
             log.error("%s: it is us; nobody is judged", fault)
         lasting = now - self._faulty_since >= OURS_S or self._ourselves().fault != self._signs().fault
         pending = now - self._pending[0] <= COMMIT_S
-        if not lasting or pending or any(incident.state == "ours" for incident in self._incidents(world)):
+        if not lasting or pending or any(incident.state == "ours" for incident in incidents):
             return
         verdict = Verdict(Word.US, fault, (FLEET,))
         self._pending = (now, ())
-        facts = _facts([FLEET], verdict)
+        facts = incident_facts([FLEET], verdict)
         self._submit(Input(0, CREATE, facts, why=f"it is us: {fault}", actor="storm", create="incident"))
 
     def _end(self, world: World, incident: Machine, now_ms: int) -> None:
@@ -245,7 +250,7 @@ class Storm:
         return ""
 
 
-def _facts(scopes: list[str], verdict: Verdict) -> dict[str, Any]:
+def incident_facts(scopes: list[str], verdict: Verdict) -> dict[str, Any]:
     """What an incident knows from its beginning."""
     fallen = sum(int(found.get("fallen", 0)) for found in verdict.evidence.values() if isinstance(found, dict))
     return {"scopes": scopes, "scope": ", ".join(scopes), "verdict": str(verdict.word), "why": verdict.why, "total": fallen,

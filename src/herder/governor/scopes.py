@@ -87,9 +87,13 @@ def codes_of(world: World, servers: Ids, fact: str, names: dict[str, int]) -> ND
 
 def ill(world: World, servers: Ids) -> NDArray[np.bool_]:
     """Which of these are not well, or hold a member that is not: a mask, shape (n,)."""
-    servers_state, members = world.columns.state, world.fact(servers, "member", 0, np.uint32)
-    well = BY_KIND["server"].state_codes["available"]
-    bad = [BY_KIND["member"].state_codes[state] for state in ("uncertain", "unavailable")]
-    member_ill = np.isin(world.columns.state[members], bad) & (world.columns.kind[members] == BY_KIND["member"].code)
-    found: NDArray[np.bool_] = (servers_state[servers] != well) | member_ill
+    states, members = world.columns.state, world.fact(servers, "member", 0, np.uint32)
+    held = states[members]
+    bad = (held == _MEMBER["uncertain"]) | (held == _MEMBER["unavailable"])
+    member_ill = bad & (world.columns.kind[members] == BY_KIND["member"].code)
+    found: NDArray[np.bool_] = (states[servers] != _SERVER_WELL) | member_ill
     return found
+
+
+_MEMBER = BY_KIND["member"].state_codes
+_SERVER_WELL = BY_KIND["server"].state_codes["available"]

@@ -251,8 +251,10 @@ class Board:
         agent = self._agents.get(slot)
         if agent is None:
             agent = self._agents[slot] = _Agent()
-        life = crc32(pulse.life.encode())
-        same = agent.life == pulse.life if agent.life else life == int(s.life[slot]) and int(s.frames[slot]) > 0
+        if agent.life:
+            same = agent.life == pulse.life
+        else:  # a relay spoke for it until now, which tells of a life by this
+            same = crc32(pulse.life.encode()) == int(s.life[slot]) and int(s.frames[slot]) > 0
         if pulse.seq < 0:
             return self._refuse("no_count")
         if same and pulse.seq <= int(s.seq[slot]):
@@ -265,7 +267,9 @@ class Board:
         patience_s = rhythm.patience_s(self.limits)
         s.interval_s[slot], s.deviation_s[slot] = rhythm.interval_s, rhythm.deviation_s
         s.deadline[slot], s.heard_at[slot] = now + patience_s, now
-        s.life[slot], s.seq[slot] = life, min(pulse.seq, 0xFFFF_FFFF)
+        if agent.life != pulse.life:
+            s.life[slot] = crc32(pulse.life.encode())
+        s.seq[slot] = min(pulse.seq, 0xFFFF_FFFF)
         s.frames[slot] += 1
         agent.life, agent.pid, agent.rss_kb, agent.disk_free = (
             pulse.life,
@@ -321,7 +325,7 @@ class Board:
         slots = np.flatnonzero(s.deadline[: s.count] < now)
         if not len(slots):
             # deadlines only move away while frames are folded, so until the nearest of now there is nothing to look for
-            self._none_before = float(s.deadline[: s.count].min(initial=math.inf))
+            self._none_before = self._nearest()
             return slots
         exact = s.heard_at[slots] + patience_many(s.interval_s[slots], s.deviation_s[slots], self.limits)
         waits = exact >= now
@@ -331,9 +335,12 @@ class Board:
     def nearest(self, horizon: float) -> float:
         """Nobody's deadline lies before this. Exact where what is known of it does not reach the horizon."""
         if self._none_before <= horizon:
-            s = self.of_servers
-            self._none_before = float(s.deadline[: s.count].min(initial=math.inf))
+            self._none_before = self._nearest()
         return self._none_before
+
+    def _nearest(self) -> float:
+        s = self.of_servers
+        return float(np.minimum.reduce(s.deadline[: s.count], initial=math.inf))  # `min` is this behind a slow door
 
     def _expects_by(self, deadline: float) -> None:
         """A deadline was set: the next scan may not be later."""

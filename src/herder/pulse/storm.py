@@ -159,6 +159,8 @@ def improbable(total: Counts, fallen: Counts, base: float) -> NDArray[np.float64
 def storms(dimension: Dimension, base: float, limits: Limits, scopes: int) -> NDArray[np.bool_]:
     """Which of its scopes are in a storm. scopes: how many are looked at in all, since each is one more chance to err."""
     enough = (dimension.fallen >= limits.least) & (dimension.fallen >= limits.share * dimension.total)
+    if not enough.any():
+        return enough  # most looks end here, and logarithms cost
     unlikely = improbable(dimension.total, dimension.fallen, base) < limits.chance / max(scopes, 1)
     return enough & unlikely
 

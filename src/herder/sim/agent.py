@@ -211,6 +211,13 @@ class SimAgent:
         """Nothing acts on its engine now."""
         return not self.lane(member).turn.locked()
 
+    def at_once(self, job: Job) -> JobReply | None:
+        """The answer to what needs neither a turn nor time: a renewal. None: `handle` it."""
+        if job.name != RENEW:
+            return None
+        wrong = self._misdirected(job)
+        return self._reply(job, JobStatus.REFUSED, error=wrong) if wrong else self._renew(job)
+
     async def handle(self, job: Job) -> JobReply:
         """Answer within job.wait_s by this host's clock: the end of the job, or RUNNING. Asked again, it joins what runs."""
         await self.host.wait_awake()
@@ -244,8 +251,6 @@ class SimAgent:
             if job.name in LOOKS:
                 result = await look(self, job)
                 return self._reply(job, JobStatus.DONE, result=msgspec.to_builtins(result))
-            if job.name == RENEW:
-                return self._renew(job)
         except HerderError as error:
             return self._reply(job, JobStatus.FAILED, error=error.message, hint=error.hint)
         admitted = self._admit(job)

@@ -130,9 +130,11 @@ class Cluster:
         seconds = now - self.at
         if seconds <= 0:
             return
-        engines, awake = self.engines.values(), self.terrain.awake
-        leading = [e for e in engines if e.running and not e.standby and now >= e.ready_at and awake(e.host)]
-        confirming = [engine.member for engine in leading if self._write(engine, now)]
+        awake = self.terrain.awake
+        confirming = [
+            e.member for e in self.engines.values()
+            if e.running and not e.standby and now >= e.ready_at and awake(e.host) and self._write(e, now)
+        ]  # fmt: skip
         self._cascade(seconds)
         if confirming:
             self.tally.first_s = min(self.tally.first_s, self.at)
@@ -151,15 +153,20 @@ class Cluster:
         tally.doubled.append((self.at, confirming[0], confirming[1]))
 
     def _write(self, primary: Engine, now: float) -> bool:
-        """Grow a primary's log, its standbys', and what is confirmed; True when anything was."""
+        """Grow the log of a primary whose host is awake, its standbys', and what is confirmed; True when anything was."""
         seconds = now - max(self.at, primary.ready_at)
         branch = primary.branch
         if seconds <= 0 or branch is None:
             return False
         before = primary.lsn
         primary.lsn = int(before + self.bytes_per_s * seconds)
-        followers = [standby for standby in self._followers(primary) if self._moves(primary, standby)]
-        heard = [s for s in followers if s.member in primary.sync.members and self.terrain.flows(s.host, primary.host)]
+        terrain, voters = self.terrain, primary.sync.members
+        followers = [
+            e for e in self.engines.values()
+            if e.streaming and e.running and e.source == primary.member and e is not primary
+            and terrain.awake(e.host) and terrain.flows(primary.host, e.host)
+        ]  # fmt: skip
+        heard = [e for e in followers if e.member in voters and terrain.flows(e.host, primary.host)] if voters else []
         if 0 < primary.sync.k > len(heard):
             reach = self.confirmed.reach.get(branch, branch.fork)
             primary.lsn = max(before, min(primary.lsn, max(reach, before - WINDOW_BYTES) + WINDOW_BYTES))
@@ -178,9 +185,12 @@ class Cluster:
     def _cascade(self, seconds: float) -> None:
         """Standbys of a standby (a candidate before its promotion) get what it holds."""
         engines = self.engines
-        if not any(e.streaming and e.source in engines and engines[e.source].standby for e in engines.values()):
+        for e in engines.values():
+            if e.streaming and (source := engines.get(e.source)) is not None and source.standby:
+                break
+        else:
             return
-        for source in self.engines.values():
+        for source in engines.values():
             if source.standby and source.running:
                 for standby in self._followers(source):
                     if self._moves(source, standby):

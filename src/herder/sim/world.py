@@ -26,7 +26,7 @@ from herder.sim.network import ANY, Network, Weather
 from herder.sim.pace import Pace
 from herder.sim.provider import PROVIDER, Mood
 from herder.sim.store import STORE, StoreMood
-from herder.sim.wire import NATS, answer_job
+from herder.sim.wire import NATS, take_job
 from herder.stores.memory.store import MemoryStore
 from herder.wire.frame import encode
 
@@ -70,7 +70,6 @@ class World:
         self.pace_of_store = StoreMood()
         self.written_at: dict[int, float] = {}  # when each record of the log was written, by its number
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._answering: dict[asyncio.Task[None], None] = {}
         self._calls_left, self._calls_at = 0.0, 0.0
 
     @property
@@ -96,7 +95,7 @@ class World:
     def awake(self, host: str) -> bool:
         """See engine.Terrain."""
         found = self.hosts.find(host)
-        return found is not None and found.awake
+        return found is not None and found.alive and not found.frozen
 
     def flows(self, source: str, target: str) -> bool:
         """See engine.Terrain."""
@@ -261,9 +260,7 @@ class World:
 
     def _answer(self, host: Host, data: bytes, node: str, come: Callable[[bytes], None]) -> None:
         if host.agent is not None:
-            task = host.agent.task(answer_job(self, host, data, node, come))
-            self._answering[task] = None
-            task.add_done_callback(lambda done: self._answering.pop(done, None))
+            take_job(self, host, host.agent, data, node, come)
 
     async def probe_from(self, node: str, address: str, port: int, timeout_s: float) -> str:
         """A look at an engine from outside, by its slot's address: see ports.driver.Probe."""

@@ -66,6 +66,7 @@ def came_well(world: World, services: list[int]) -> None:
     at = np.array(services, np.uint32) * BLOCK + 1
     put(world, "service", "available", at)
     put(world, "member", "available", at + 1)
+    world.seq += 1  # there is a record of it
 
 
 class Stage:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import sys
 import time
 from contextlib import AsyncExitStack
@@ -31,9 +30,6 @@ STEP_S = 5.0
 SWITCH_S = 0.0005
 """How long the store's thread may keep the simulation waiting for the interpreter; Python's 5 ms add up."""
 
-GARBAGE = (50_000, 20, 100)
-"""How rarely Python looks for cycles: after each 700 new objects, as it does by itself, took 8 % of a day at a million."""
-
 CALM_S = 120.0
 """The day ends early when everything has been well for so long after its last event."""
 
@@ -41,17 +37,15 @@ CALM_S = 120.0
 def run_drill(drill: Drill, on_progress: OnProgress) -> DrillResult:
     """Run the day to its end, or until everything is well and nothing more is to happen. Same seed, same trace."""
     store = _Opened(drill)
-    turns_s, garbage = sys.getswitchinterval(), gc.get_threshold()
+    turns_s = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_S)
-    gc.set_threshold(*GARBAGE)
     try:
-        with Crashes() as crashes:
+        with Crashes() as crashes, clock.seldom_collected():
             result = clock.run(lambda: _live(drill, store, on_progress))
         told = tuple(f"Herder's own code failed: {words}" for words in dict.fromkeys(crashes.told))
         return replace(result, crashed=len(crashes.told), notes=told + result.notes)
     finally:
         sys.setswitchinterval(turns_s)
-        gc.set_threshold(*garbage)
         store.close()
 
 

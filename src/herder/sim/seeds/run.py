@@ -16,7 +16,7 @@ from herder.engine.world import World as Committed
 from herder.fleet.dependencies import declare
 from herder.machines.dependency import What
 from herder.model.errors import HerderError
-from herder.sim.clock import run
+from herder.sim.clock import run, seldom_collected
 from herder.sim.controller import Controller
 from herder.sim.crashes import Crashes
 from herder.sim.seeds.counts import Counts
@@ -70,7 +70,7 @@ def run_plan(plan: Plan, items: Sequence[Item] | None = None, *, story: bool = F
     async def main() -> None:
         await _Seed(plan if items is None else replace(plan, items=tuple(items)), result, story=story).run()
 
-    with Crashes() as crashes:
+    with Crashes() as crashes, seldom_collected():
         try:
             run(main)
         except Exception as error:  # noqa: BLE001  whatever a control plane raises is what this looks for

@@ -123,7 +123,7 @@ def test_a_boot_into_the_dark_is_answered_at_once_and_tried_after_growing_pauses
 
     started, ended, calls = played(play, Event(at_ms(10), What.POWER_OFF, ZONE, until_ms=at_ms(1200)))
     assert started == calls
-    assert started - ended <= 2  # under way at that moment
+    assert started - ended <= 5  # under way at that moment: none hangs
     hosts_in_zone = SERVICES * 0.34 * 1.6
     assert calls < 12 * hosts_in_zone  # 2, 4, 8 ... 300 s apart: ten tries in a quarter of an hour
 
