@@ -1,7 +1,7 @@
 """What fell, and where: a clock of each server's last fall, and the scopes that each stands in, as arrays by slot.
 
 It is cheap while nothing falls, and costs as much as there are fallen ones when something does; the sizes of scopes are
-counted anew once a second at most.
+counted anew every two minutes, and once a second at most while servers are being made.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from herder.pulse.storm import FLEET, Dimension
 
 SIZES_S = 120.0
 """A scope's size is at most this old: a fleet does not change by a tenth in two minutes."""
+
+MAKING_S = 1.0
+"""While servers are being made it is: they are no part of it yet, and a new fleet's would stay nobody's for two minutes."""
 
 STILL_S = 0.6
 """A server that was told as silent this long ago is silent still: the board tells of each again after a quarter second."""
@@ -38,6 +41,7 @@ class Falls:
         self._recent: deque[tuple[float, NDArray[np.intp]]] = deque()
         self._total: dict[str, NDArray[np.int64]] = {}
         self._counted_at = -np.inf
+        self._making = False  # some were, when they were counted
         self.alive: Mask = np.empty(0, bool)
         self.live = 0
 
@@ -47,7 +51,7 @@ class Falls:
         if len(ids) != len(self.ids):
             self._take_in(world, ids)
             self._counted_at = -np.inf
-        if now - self._counted_at >= SIZES_S:
+        if now - self._counted_at >= (MAKING_S if self._making else SIZES_S):
             self._count(world, now)
 
     def _take_in(self, world: World, ids: Ids) -> None:
@@ -65,7 +69,9 @@ class Falls:
         states = BY_KIND["server"].state_codes
         wanted = np.zeros(256, bool)
         wanted[[states[state] for state in LIVE]] = True
-        self.alive = alive = wanted[world.columns.state[self.ids]]
+        held = world.columns.state[self.ids]
+        self.alive = alive = wanted[held]
+        self._making = bool((held == states["installing"]).any())
         for kind, codes in self._codes.items():
             self._total[kind] = np.bincount(codes[alive], minlength=len(self._names[kind]))
         self.live, self._counted_at = int(np.count_nonzero(alive)), now

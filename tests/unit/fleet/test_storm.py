@@ -64,6 +64,21 @@ def test_what_falls_every_day_is_said_at_once():
     assert post.storm.verdict.word is Word.LOCAL
 
 
+def test_a_fleet_that_was_just_made_is_one_as_soon_as_it_serves():
+    """Counted while all of its servers were being made, it had nobody who could fall, for two minutes."""
+    post = Post()
+    servers = [service(number) + 2 for number in range(40)]
+    for ident in servers:
+        sample.change(post.world, ident, state="installing")
+    post.storm.tick()
+    assert post.storm.falls.live == 0
+    for ident in servers:
+        sample.change(post.world, ident, state="available")
+    post.wait(1.0)
+    assert post.silent(*Z1) == []
+    assert [item.create for item in post.said] == ["incident"]
+
+
 def test_a_zone_that_falls_is_frozen_before_its_silence_is_said():
     post = Post()
     assert post.silent(*Z1) == []
