@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from herder.fleet import commands
 from herder.model.errors import InvalidInput
 from herder.remedies import handlers
 from herder.sim.seeds import plan as plans
@@ -39,6 +40,23 @@ def test_over_many_seeds_every_kind_is_drawn_and_each_is_missing_somewhere():
     drawn = [{item.kind for item in draw_plan(seed, hours=1.0).items} for seed in range(60)]
     assert set.union(*drawn) == set(plans.FAULTS + plans.ORDERS)
     assert not set.intersection(*drawn) & set(plans.FAULTS)
+
+
+def test_most_orders_are_disturbed_while_they_are_carried_out():
+    disturbed = orders = 0
+    for seed in range(40):
+        items = draw_plan(seed, hours=1.0).items
+        for order in (item for item in items if item.kind in plans.ORDERS):
+            soon = [item for item in items if order.at_s <= item.at_s <= order.at_s + plans.AMID_S[1]]
+            orders += 1
+            disturbed += any(item.kind in plans.FAULTS and item.aim == order.aim for item in soon)
+    assert disturbed > orders / 2
+
+
+def test_many_hosts_that_fall_at_once_are_an_incident_and_recover():
+    result = run_plan(draw_plan(1, hours=0.05, services=3), [Item(3, 40.0, "outage")])
+    assert result.found == []
+    assert result.seen["incident.verifying -mass-> recovering"] == 1
 
 
 def test_the_same_seed_leaves_the_same_trace_whatever_python_hashes():
@@ -99,6 +117,30 @@ def test_a_quorum_that_is_skipped_is_noticed_run_twice_and_shrunk(monkeypatch):
     assert failure.same
     assert "lost" in {finding.check for finding in failure.found}
     assert [item.kind for item in failure.items] == ["corner"]
+
+
+def test_a_primary_that_is_promoted_past_while_its_lease_runs_is_noticed(monkeypatch):
+    items = [Item(1, 60.0, "isolate", 1)]
+    plan = draw_plan(2, hours=0.08, services=3)
+    plan = replace(plan, can_fence=False, pulse_s=1.0, tuned=plan.tuned | {"on_isolation": "stop", "lease_s": 8.0})
+    kept = run_plan(plan, items)
+    assert kept.found == []
+    assert kept.seen["failover.leasing -lease_over-> pledging"] == 1
+    monkeypatch.setattr("herder.remedies.failover.SKEW_S", -8.0)
+    assert run_plan(plan, items).checks == {"two primaries"}
+
+
+def test_a_service_that_goes_though_another_name_was_typed_is_noticed(monkeypatch):
+    plan, items = draw_plan(1, hours=0.02, services=3), [Item(1, 30.0, "mistype", 1)]
+    refused = run_plan(plan, items)
+    assert (refused.found, refused.orders["mistype"]) == ([], 0)
+
+    def whatever_is_typed(world, name, consent, actor):
+        return destroy(world, name, name, actor)
+
+    destroy = commands.destroy_service
+    monkeypatch.setattr(commands, "destroy_service", whatever_is_typed)
+    assert "destroyed" in run_plan(plan, items).checks
 
 
 def test_a_crash_of_a_handler_is_a_finding(monkeypatch):

@@ -10,9 +10,10 @@ from typing import Any
 from herder.fleet.control import Control
 from herder.model.errors import HerderError
 from herder.sim.clock import SimRandom
+from herder.sim.engine import Engine
 from herder.sim.faults import Faults
 from herder.sim.host import Host
-from herder.sim.network import Weather
+from herder.sim.network import ANY, Weather
 from herder.sim.seeds.plan import ORDERS, Item, Made, Plan
 from herder.sim.wire import NATS
 from herder.sim.world import World
@@ -21,6 +22,9 @@ MIDDLE_S = 20.0
 """A failover that has not begun by then is not waited for."""
 
 JUMP_MAX_S = 120.0
+OUTAGE_LEAST = 5
+"""Fewer hosts that fall at once are no mass outage to herder."""
+
 PRIMARY_SHARE = 0.5
 """A fault that goes for a service takes its primary's host this often."""
 
@@ -50,32 +54,61 @@ class Player(Faults):
         """The worst for a quorum: a standby misses what the other one confirms, then the primary dies and that other one is
         out of reach. Of a service with one standby: it falls behind, then the primary dies.
         """
-        leads = self.pick()
+        if (chosen := self._falls_behind()) is None:
+            return
+        leads, behind, others = chosen
+        wait_s = self._dies_soon(leads, behind)
+        for other in others:
+            self._later(wait_s, self.cut, other, NATS, self.lasts(5, 90))
+        self._say("corner", f"{behind} misses what {leads.name} writes, which dies in {wait_s:.1f} s")
+
+    def succession(self) -> None:
+        """The worst for a voter's pledge: a standby misses what the other one confirms, the primary dies, and that other one as
+        soon as it leads: who is left never followed it, and lacks what both had.
+        """
+        if (chosen := self._falls_behind()) is None:
+            return
+        leads, behind, others = chosen
+        wait_s = self._dies_soon(leads, behind)
+        for other in others:
+            self.cut(other, behind, self.lasts(20, 120))
+        self._later(wait_s, self._wait_for_middle, leads, "who leads then")
+        self._say(
+            "succession",
+            f"{behind} misses what {leads.name} writes, which dies in {wait_s:.1f} s, and so does its heir",
+        )
+
+    def _falls_behind(self) -> tuple[Host, str, list[str]] | None:
+        """A service's primary's host, the standby's that is to fall behind, the others'."""
+        leads = self._leading()
         services = self.world.services_on(leads)
         if not services or not leads.awake:
-            return
+            return None
         hosts = sorted({engine.host for engine in self.world.cluster(services[0]).engines.values()} - {leads.name})
         if not hosts:
-            return
+            return None
         behind = self._draw.choice(hosts)
+        return leads, behind, [host for host in hosts if host != behind]
+
+    def _dies_soon(self, leads: Host, behind: str) -> float:
+        """Returns in how many seconds; until then, and a while longer, the other hears nothing of it."""
         self.cut(leads.name, behind, self.lasts(20, 120))
         wait_s = self.lasts(0.3, 15)
         self._later(wait_s, self.kill_host, leads)
-        for other in hosts:
-            if other != behind:
-                self._later(wait_s, self.cut, other, NATS, self.lasts(5, 90))
-        self._say("corner", f"{behind} misses what {leads.name} writes, which dies in {wait_s:.1f} s")
+        return wait_s
 
     def interrupt(self) -> None:
         """The primary dies, and in the middle of its failover so does the controller, the agent that acts, or who leads now."""
-        leads = self.pick()
+        leads = self._leading()
         if not leads.awake:
             return
         victim = self._draw.choice(("the controller", "the agent that acts", "who leads then"))
-        after_s, down_s = 0.4 * self._draw.random(), self.lasts(1, 60)
         self._say("interrupt", f"{leads.name} dies, and {victim} in the middle of what follows")
         self.kill_host(leads)
-        task = asyncio.get_running_loop().create_task(self._in_the_middle(leads, victim, after_s, down_s))
+        self._wait_for_middle(leads, victim, 0.4 * self._draw.random(), self.lasts(1, 60))
+
+    def _wait_for_middle(self, dead: Host, victim: str, after_s: float = 0.0, down_s: float = 0.0) -> None:
+        task = asyncio.get_running_loop().create_task(self._in_the_middle(dead, victim, after_s, down_s))
         self._waiting_for[task] = None
         task.add_done_callback(lambda done: self._waiting_for.pop(done, None))
 
@@ -92,13 +125,18 @@ class Player(Faults):
             for host in heirs:
                 self.kill_host(host)
             return
-        await asyncio.sleep(after_s)
         if victim == "the controller":
+            await asyncio.sleep(after_s)
             self.crash_controller(down_s)
             return
-        for host in self._hosts_with(dead):
-            if host.agent is not None and host.agent.acts:
-                self.kill_agent(host, down_s)
+        while not (acting := self._acting(dead)) and self.world.now < end:  # noqa: ASYNC110  virtual time
+            await asyncio.sleep(0.003)
+        for host in acting:
+            self.kill_agent(host, down_s)
+
+    def _acting(self, dead: Host) -> list[Host]:
+        """Hosts of its services whose agent is at work on an engine."""
+        return [host for host in self._hosts_with(dead) if host.agent is not None and host.agent.acts]
 
     def _hosts_with(self, host: Host) -> list[Host]:
         """Hosts of the services that have an engine on this one."""
@@ -122,6 +160,28 @@ class Player(Faults):
             active.plane.loop.world.count("failover", "fencing", "leasing", "pledging", "promoting", "repointing")
         )
 
+    def isolate(self) -> None:
+        """The worst for a lease: a primary hears nobody and nobody hears it, but for its clients, for longer than a lease."""
+        self.cut(self._leading().name, ANY, self.lasts(5, 90))
+        self.done["isolate"] += 1
+
+    def outage(self) -> None:
+        """Many hosts at once lose power, are rebooted or are cut off, as when a room of theirs does."""
+        hosts = [host for host in self.there() if host.alive]
+        if len(hosts) < OUTAGE_LEAST:
+            return
+        struck = self._draw.sample(hosts, self._draw.randint(max(OUTAGE_LEAST, len(hosts) // 2), len(hosts)))
+        how = self._draw.choice(("lose power", "reboot", "are cut off"))
+        seconds = self.lasts(5, 180)
+        self._say("outage", f"{len(struck)} of {len(hosts)} hosts {how} at once, for {seconds:.1f} s")
+        for host in struck:
+            if how == "lose power":
+                self.kill_host(host)
+            elif how == "reboot":
+                self.reboot_host(host, seconds)
+            else:
+                self.cut(host.name, ANY, seconds)
+
     def lossy_weather(self) -> None:
         """Up to a fifth of all messages is lost, some are late, doubled or overtaken."""
         draw = self._draw.random
@@ -142,14 +202,26 @@ class Player(Faults):
 
     def pick(self) -> Host:
         """Of the service that is aimed at, its primary's host half of the time; of nobody's when it has none."""
-        there = self.there()
         if self._aim < 0:
-            return self._draw.choice(there)
-        cluster = self.world.clusters.get(self._plan.services[self._aim].name)
-        engines = list(cluster.engines.values()) if cluster is not None else []
+            return self._draw.choice(self.there())
+        engines = self._engines()
         leading = {engine.host for engine in engines if engine.leads(self.world.now)}
         wanted = leading if leading and self._draw.random() < PRIMARY_SHARE else {engine.host for engine in engines}
-        return self._draw.choice([host for host in there if host.name in wanted] or there)
+        return self._one_of(wanted)
+
+    def _leading(self) -> Host:
+        """A primary's host: of the service that is aimed at, or of any. Some host where nobody leads."""
+        return self._one_of({engine.host for engine in self._engines() if engine.leads(self.world.now)})
+
+    def _one_of(self, names: set[str]) -> Host:
+        there = self.there()
+        return self._draw.choice([host for host in there if host.name in names] or there)
+
+    def _engines(self) -> list[Engine]:
+        """Of the service that is aimed at, or of all."""
+        clusters = self.world.clusters
+        names = list(clusters) if self._aim < 0 else [self._plan.services[self._aim].name]
+        return [engine for name in names if name in clusters for engine in clusters[name].engines.values()]
 
 
 class Person:
@@ -200,6 +272,11 @@ class Person:
         chosen = self._draw.choice(later)
         self.consented.add(chosen)
         self._ask("destroy", chosen, lambda control: control.destroy_service(chosen, chosen))
+
+    def mistype(self, name: str, _: int) -> None:
+        """Asked for its name to have it destroyed, somebody types another's: nothing may come of it."""
+        other = self._draw.choice([made for made in self.made if made != name] or [f"{name}-2"])
+        self._ask("mistype", name, lambda control: control.destroy_service(name, other))
 
     def exercise(self, name: str, _: int) -> None:
         """It fails over to prove that it can."""

@@ -18,12 +18,13 @@ from herder.model.plans import PLANS
 
 PER_HOST = (
     "kill_engine", "kill_agent", "kill_host", "reboot_host", "freeze_host", "cut_host", "cut_pair", "fill_disk",
-    "clock_drift", "lie_host", "corner", "interrupt",
+    "clock_drift", "lie_host", "corner", "succession",
+    "interrupt", "isolate",
 )  # fmt: skip
 AROUND = (
     "bad_weather", "nats_down", "provider_down", "provider_moody", "store_down", "store_stalls", "store_moody",
     "object_store_down", "pager_down", "crash_controller", "freeze_controller", "cut_controller", "crash_standby",
-    "clock_jump",
+    "clock_jump", "outage",
 )  # fmt: skip
 FAULTS = PER_HOST + AROUND
 """Methods of `sim.seeds.person.Player`."""
@@ -31,7 +32,7 @@ FAULTS = PER_HOST + AROUND
 JITTERS = ("lossy_weather", "short_freeze", "short_pause")
 """What must move nobody: methods of `sim.seeds.person.Player`."""
 
-ORDERS = ("create", "switchover", "restart", "destroy", "exercise", "rollout", "allow_failover")
+ORDERS = ("create", "switchover", "restart", "destroy", "mistype", "exercise", "rollout", "allow_failover")
 """Methods of `sim.seeds.person.Person`: what the fleet's owner asks for meanwhile."""
 
 KINDS = FAULTS + JITTERS + ORDERS
@@ -46,6 +47,11 @@ only happens without it."""
 BURST_SHARE = 0.4
 BURST_S = 20.0
 """This share of faults is followed by another, of the same service, within so many seconds: double failures are not rare."""
+
+AMID_SHARE = 0.7
+AMID_S = (0.02, 3.0)
+"""This share of orders is followed by a fault of the same service while it is carried out: a planned move takes half a second, a
+copy seconds, so short times are as likely as long ones on a scale of powers."""
 
 QUIET_S = 20.0
 """Nothing is done to a fleet in its first seconds."""
@@ -109,10 +115,10 @@ def draw_plan(seed: int, *, hours: float | None = None, services: int | None = N
     drawn_hours, count = chance.uniform(*HOURS), _how_many(chance)
     hours = drawn_hours if hours is None else hours
     made = _services(chance, count if services is None else services)
-    can_fence = chance.random() < 0.8
+    can_fence = chance.random() < 0.6
     tuned = {
-        "on_isolation": chance.choice(("serve", "stop")), "failovers_per_hour": chance.choice((1, 1, 2, 4)),
-        "lease_s": chance.choice((3.0, 5.0, 8.0)),
+        "on_isolation": chance.choice(("serve", "stop") if can_fence else ("serve", "stop", "stop")),
+        "failovers_per_hour": chance.choice((1, 2, 4, 8)), "lease_s": chance.choice((3.0, 5.0, 8.0)),
     }  # fmt: skip
     pulse_s = chance.choice((1.0, 1.0, 2.0))
     return Plan(seed, hours, made, can_fence, pulse_s, tuned, draw_items(seed, hours, len(made)))
@@ -153,10 +159,12 @@ def draw_items(seed: int, hours: float, services: int) -> tuple[Item, ...]:
         while chance.random() < BURST_SHARE:
             at_s, aim = at_s + chance.random() * BURST_S, aim if aim >= 0 else chance.randrange(services)
             drawn.append((at_s, chance.choices(kinds, weights)[0], aim))
-    drawn.extend(
-        (chance.uniform(QUIET_S, hours * 3600), chance.choice(ORDERS), chance.randrange(services))
-        for _ in range(round(hours * chance.uniform(*ORDERS_AN_HOUR)))
-    )
+    for _ in range(round(hours * chance.uniform(*ORDERS_AN_HOUR))):
+        at_s, aim = chance.uniform(QUIET_S, hours * 3600), chance.randrange(services)
+        drawn.append((at_s, chance.choice(ORDERS), aim))
+        if chance.random() < AMID_SHARE:
+            after_s = AMID_S[0] * (AMID_S[1] / AMID_S[0]) ** chance.random()
+            drawn.append((at_s + after_s, chance.choices(kinds, weights)[0], aim))
     drawn.sort()
     return tuple(Item(number, round(at_s, 3), kind, aim) for number, (at_s, kind, aim) in enumerate(drawn))
 
