@@ -178,7 +178,7 @@ class Catalogue:
             return self._start_in_place(draft, service, "failover is blocked, so it is started again in place", door)
         if choice.playbook == "restart":
             return self._start_in_place(draft, service, choice.why, door)
-        if not standbys:
+        if not standbys or _comes_back(draft, service, primary):
             return []
         return door.through(service, "failover", lambda: _failover(draft, service, primary, choice.why))
 
@@ -263,6 +263,14 @@ def _server_up(draft: Draft, primary: Machine) -> bool:
     evidence = primary.data.get("evidence", {})
     gone = evidence.get("provider") is False and evidence.get("incarnation") == server.data["incarnation"]
     return server.state == "available" and not gone
+
+
+def _comes_back(draft: Draft, service: Machine, primary: Machine) -> bool:
+    """A failover that fences has failed, and the server that it fenced is being started: it ends up, and is looked at, before
+    anything is fenced again. Another fence would end the boot, learn nothing that the first did not, and keep the service down.
+    """
+    fenced = not service.data["sync"] and _failed_kind(draft, service) == "failover"
+    return fenced and draft.get(primary.data["server"]).state == "restart"
 
 
 def could_lead(draft: Draft | World, service: Machine) -> list[Machine]:

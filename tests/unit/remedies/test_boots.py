@@ -34,3 +34,23 @@ def test_no_more_servers_are_started_at_a_time_than_the_provider_can(monkeypatch
     monkeypatch.setattr("herder.remedies.catalogue.BOOTS_AT_ONCE", 1)
     assert boots(world) == [sample.SERVERS[1]]
     assert boots(with_states(s0="restart", s1="unavailable")) == []
+
+
+@pytest.mark.parametrize(
+    ("server", "failed", "sync", "again"),
+    [
+        pytest.param("restart", "failover", False, False, id="the server that it fenced is being started"),
+        pytest.param("unavailable", "failover", False, True, id="that start failed"),
+        pytest.param("restart", "restart", False, True, id="nothing was fenced yet"),
+        pytest.param("restart", "failover", True, True, id="a sync plan fences nobody"),
+    ],
+)
+def test_a_failover_that_fenced_in_vain_is_not_begun_again_while_the_server_boots(
+    server: str, failed: str, sync: bool, again: bool
+):
+    """Found by the crash sweep: each try ended the boot that would have brought the service back, for a minute."""
+    world = with_states(dead_primary(sample.well() if sync else sample.small()), s0=server)
+    sample.put(world, 40, failed, "paged", **sample.playbook_facts(sync=sync))
+    world.get(sample.SERVICE).data["failed_playbook"] = 40
+    begun = [item.create for item in proposed(world, NOW + 600_000)]
+    assert ("failover" in begun) is again
