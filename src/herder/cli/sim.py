@@ -40,19 +40,20 @@ def sim(
     faults: Annotated[
         str, typer.Option("--faults", metavar="FILE", help="With --replay: this list instead of the drawn one.")
     ] = "",
+    keep: Annotated[
+        str, typer.Option("--keep", metavar="FILE", help="Count on top of what is in it, and go on where it ended.")
+    ] = "",
     as_json: options.Json = False,
 ) -> None:
     """Simulate whole small fleets, a seed each; exit code 1 when a rule did not hold or something was never seen."""
-    from herder.sim.seeds.campaign import Wish, run_all
+    from herder.sim.seeds.campaign import Wish
 
     wish = Wish(first, seeds, hours, services, jobs, jitter, shrink)
     if faults and replay is None:
         raise InvalidInput("a list of faults is one seed's", "add --replay SEED")
     if replay is not None:
         raise typer.Exit(_replay(wish, replay, faults, as_json=as_json))
-    progress = Progress(wish, quiet=as_json)
-    tally = run_all(wish, progress.show)
-    progress.end()
+    tally = _run(wish, keep, Progress(wish, quiet=as_json))
     if as_json:
         say.as_json(tally.facts(wish))
     else:
@@ -60,6 +61,25 @@ def sim(
 
         say.console().print(summary(wish, tally))
     raise typer.Exit(1 if tally.verdict(wish) else 0)
+
+
+def _run(wish: Wish, keep: str, progress: Progress) -> Tally:
+    from herder.sim.seeds.campaign import run_all
+
+    if not keep:
+        tally = run_all(wish, lambda so_far, _: progress.show(so_far))
+    else:
+        from herder.sim.seeds.kept import kept
+
+        with kept(Path(keep).expanduser(), wish) as book:
+
+            def on_seed(so_far: Tally, seed: int) -> None:
+                book.keep(seed)
+                progress.show(so_far)
+
+            tally = run_all(wish, on_seed, book.tally, book.done)
+    progress.end()
+    return tally
 
 
 def _replay(wish: Wish, seed: int, faults: str, *, as_json: bool) -> int:

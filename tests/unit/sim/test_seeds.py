@@ -93,7 +93,7 @@ def test_a_list_goes_through_a_file_and_one_with_an_unknown_fault_is_refused():
 
 
 def test_jitter_moves_nobody():
-    tally = run_all(Wish(1, 1, hours=0.3, services=3, jitter=True), lambda _: None)
+    tally = run_all(Wish(1, 1, hours=0.3, services=3, jitter=True), lambda *_: None)
     assert tally.verdict(Wish(1, 1, jitter=True)) == []
     assert tally.promotions == 0
     assert sum(tally.faults.values()) > 10

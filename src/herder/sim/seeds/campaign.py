@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -53,13 +53,15 @@ class Failure:
 
 @dataclass(slots=True)
 class Tally(Counts):
-    """What many seeds came to."""
+    """What many seeds came to. done: seeds as (first, last) in a row; kept_s: virtual seconds that an earlier run counted."""
 
     seeds: int = 0
     idle: int = 0
     wall_s: float = 0.0
     paged: int = 0
     failures: list[Failure] = field(default_factory=list)
+    done: list[tuple[int, int]] = field(default_factory=list)
+    kept_s: float = 0.0
 
     def take(self, result: Result, failure: Failure | None) -> None:
         """One seed more."""
@@ -69,6 +71,11 @@ class Tally(Counts):
         self.add(result)
         if failure is not None:
             self.failures.append(failure)
+
+    @property
+    def hours_per_s(self) -> float:
+        """Simulated hours a second of this run, all its processes together."""
+        return (self.virtual_s - self.kept_s) / 3600 / self.wall_s if self.wall_s else 0.0
 
     def verdict(self, wish: Wish) -> list[str]:
         """Why this is no pass; empty when it is one."""
@@ -84,7 +91,7 @@ class Tally(Counts):
         return {
             "first": wish.first, "seeds": self.seeds, "jitter": wish.jitter, "failed": len(self.failures), "idle": self.idle,
             "virtual_hours": round(self.virtual_s / 3600, 2), "wall_s": round(self.wall_s, 1),
-            "hours_per_s": round(self.virtual_s / 3600 / self.wall_s, 3) if self.wall_s else 0.0,
+            "hours_per_s": round(self.hours_per_s, 3), "done": self.done,
             "hours_per_core_s": round(self.virtual_s / 3600 / self.core_s, 3) if self.core_s else 0.0,
             "servers_mean": round(self.servers / max(self.seeds, 1), 1),
             "faults": sum(self.faults.values()), "faults_by_kind": dict(sorted(self.faults.items())),
@@ -125,18 +132,22 @@ def run_seed(wish: Wish, seed: int) -> tuple[Result, Failure | None]:
     return replace(result, story=[]), failure
 
 
-def run_all(wish: Wish, on_seed: Callable[[Tally], None]) -> Tally:
-    """All of them. on_seed: told after each; what it is given goes on changing."""
-    tally, began = Tally(), time.perf_counter()
-    for result, failure in _each(wish):
+def run_all(
+    wish: Wish, on_seed: Callable[[Tally, int], None], tally: Tally | None = None, done: Container[int] = ()
+) -> Tally:
+    """All of them but those that are `done`, counted on top of `tally`. on_seed: told after each (what it is given goes on
+    changing) with the seed.
+    """
+    tally, began = tally if tally is not None else Tally(), time.perf_counter()
+    seeds = [seed for seed in range(wish.first, wish.first + wish.seeds) if seed not in done]
+    for result, failure in _each(wish, seeds):
         tally.take(result, failure)
         tally.wall_s = time.perf_counter() - began
-        on_seed(tally)
+        on_seed(tally, result.seed)
     return tally
 
 
-def _each(wish: Wish) -> Iterator[tuple[Result, Failure | None]]:
-    seeds = range(wish.first, wish.first + wish.seeds)
+def _each(wish: Wish, seeds: Sequence[int]) -> Iterator[tuple[Result, Failure | None]]:
     if wish.jobs <= 1:
         yield from (run_seed(wish, seed) for seed in seeds)
         return

@@ -21,7 +21,7 @@ def line(wish: Wish, tally: Tally) -> str:
     hours = tally.virtual_s / 3600
     return (
         f"{tally.seeds} of {wish.seeds} seeds, {hours:,.1f} simulated hours, {sum(tally.faults.values()):,} faults, "
-        f"{hours / max(tally.wall_s, 0.001):.2f} hours/s, {len(tally.failures)} failed"
+        f"{tally.hours_per_s:.2f} hours/s, {len(tally.failures)} failed"
     )
 
 
@@ -44,7 +44,7 @@ def _facts(wish: Wish, tally: Tally) -> Table:
     fired = len(tally.rows)
     rows_of_tables = sum(len({(r.source, r.event, r.target) for r in found.rows}) for found in TABLES)
     rows = [
-        ("seeds", f"{wish.first} to {wish.first + tally.seeds - 1}, {tally.servers / seeds:.1f} servers each, two controllers"),
+        ("seeds", f"{_which(wish, tally)}, {tally.servers / seeds:.1f} servers each, two controllers"),
         ("simulated", f"{hours:,.1f} hours, {hours / max(tally.core_s, 0.001):.2f} a second and core"),
         ("done to them", (f"{sum(tally.faults.values()):,} faults ({sum(tally.faults.values()) / seeds:.0f} a seed), "
                          f"{sum(tally.orders.values()):,} orders")),
@@ -58,6 +58,12 @@ def _facts(wish: Wish, tally: Tally) -> Table:
     for name, words in rows:
         grid.add_row(Text(name, style="dim"), words)
     return grid
+
+
+def _which(wish: Wish, tally: Tally) -> str:
+    done = tally.done or [(wish.first, wish.first + tally.seeds - 1)]
+    words = ", ".join(f"{first} to {last}" if last > first else str(first) for first, last in done[:4])
+    return words + (f" and more ({tally.seeds:,} in all)" if len(done) > 4 else "")
 
 
 def _made(*headings: str) -> Table:
