@@ -123,7 +123,8 @@ class Catalogue:
 
     def _remedy(self, draft: Draft, service: Machine, door: Door) -> list[Input]:
         active = _active(draft, service)
-        if service.state == "retiring" and (idle := _overtaken_by_end(draft, service)):
+        # also once it is retired: a drain may end in a wait after its members have gone to the trash
+        if service.state in ("retiring", "retired") and (idle := _overtaken_by_end(draft, service)):
             return idle
         if service.state in ("installing", "retiring"):
             return [] if active or _too_early(draft, service) else self._make_or_end(draft, service, door)
