@@ -9,13 +9,18 @@ import pytest
 
 from herder.fleet import commands
 from herder.model.errors import InvalidInput
+from herder.pulse.storm import Verdict, Word
 from herder.remedies import handlers
+from herder.sim.act import Act
 from herder.sim.seeds import plan as plans
 from herder.sim.seeds.campaign import Tally, Wish, run_all, run_seed
+from herder.sim.seeds.person import Person
 from herder.sim.seeds.plan import Item, draw_plan
 from herder.sim.seeds.run import run_plan
 from herder.sim.seeds.shrink import shrink
 from herder.sim.seeds.sometimes import ROWS, SEEN_WITHIN
+from herder.sim.seeds.witness import Witness
+from herder.sim.world import World
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -54,7 +59,7 @@ def test_most_orders_are_disturbed_while_they_are_carried_out():
 
 
 def test_many_hosts_that_fall_at_once_are_an_incident_and_recover():
-    result = run_plan(draw_plan(1, hours=0.05, services=3), [Item(3, 40.0, "outage")])
+    result = run_plan(draw_plan(1, hours=0.05, services=3), [Item(1, 40.0, "outage")])
     assert result.found == []
     assert result.seen["incident.verifying -mass-> recovering"] == 1
 
@@ -117,6 +122,24 @@ def test_a_quorum_that_is_skipped_is_noticed_run_twice_and_shrunk(monkeypatch):
     assert failure.same
     assert "lost" in {finding.check for finding in failure.found}
     assert [item.kind for item in failure.items] == ["corner"]
+
+
+def test_nearly_all_that_fall_without_an_incident_are_noticed(monkeypatch):
+    plan, items = draw_plan(1, hours=0.05, services=3), [Item(5, 40.0, "outage")]
+    assert run_plan(plan, items).found == []
+    monkeypatch.setattr("herder.fleet.storm.first_look", lambda *_: Verdict(Word.CALM, "nobody looks"))
+    assert "storm" in run_plan(plan, items).checks
+
+
+async def test_a_step_that_is_done_twice_under_two_intents_is_noticed():
+    world = World(1)
+    witness = Witness(world, Person(world, draw_plan(1, services=3)))
+    once = Act(5.0, "restart", "orders", "orders-0", "s1", 3, 20, "7.2.restart.4")
+    witness.on_act(once)
+    witness.on_act(replace(once, order=21, intent="7.3.restart.4"))
+    assert witness.found == []
+    witness.on_act(replace(once, order=21, intent="7.3.restart.4.again"))
+    assert [finding.check for finding in witness.found] == ["applied twice"]
 
 
 def test_a_primary_that_is_promoted_past_while_its_lease_runs_is_noticed(monkeypatch):

@@ -2,22 +2,72 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from herder.engine.projection import unit_rows
 from herder.engine.record import KEEP, Broken, Record, open_record
 from herder.engine.world import World as Committed
-from herder.machines.registry import BY_CODE, PLAYBOOKS
+from herder.governor.scopes import LIVE
+from herder.machines.registry import BY_CODE, BY_KIND, PLAYBOOKS
 from herder.ports.store import Store, StoredRecord
 
 SHARD = 0
+
+STORM_S = 10.0
+STORM_SERVERS = 6
+STORM_SHARE = 0.9
+"""So many servers, and so large a share of those there, within so many seconds: no base rate that a seed reaches explains that."""
+
+ANSWER_S = 3.0
+"""By then there is an incident. It need not come first: nobody asks whether an engine that its agent saw end may be told."""
+
+INCIDENTS = ("verifying", "ours", "recovering", "paused")
+
+
+@dataclass(slots=True)
+class Falls:
+    """Servers that fell of late, by the log: when nearly all did there must be an incident (S7)."""
+
+    fell: deque[tuple[float, int]] = field(default_factory=deque)
+    storm_s: float = -1.0  # since when it waits for one; -1: it does not
+
+    def take(self, world: Committed, record: Record, now: float) -> list[str]:
+        """A record more, written `now`; what is wrong, in words. world: as it is after it."""
+        server = BY_KIND["server"]
+        up, down = (
+            server.state_codes["available"],
+            {server.state_codes[state] for state in ("uncertain", "unavailable")},
+        )
+        for row in record.columns:
+            if int(row["kind"]) == server.code and int(row["source"]) == up and int(row["target"]) in down:
+                self.fell.append((now, int(row["machine"])))
+        while self.fell and self.fell[0][0] < now - STORM_S:
+            self.fell.popleft()
+        if len(world.ids_in("incident", *INCIDENTS)):
+            self.fell.clear()
+            self.storm_s = -1.0
+        elif self.storm_s < 0:
+            self.storm_s = now if self._storm(world) else -1.0
+        elif now > self.storm_s + ANSWER_S:
+            told = f"nearly all servers fell at once {now - self.storm_s:.1f} s before record {record.seq}, and no incident was made"
+            self.fell.clear()
+            self.storm_s = -1.0
+            return [told]
+        return []
+
+    def _storm(self, world: Committed) -> bool:
+        fallen = {ident for _, ident in self.fell if world.get(ident).state != "available"}
+        there = len(world.ids_in("server", *LIVE))
+        return len(fallen) >= max(STORM_SERVERS, STORM_SHARE * there)
 
 
 @dataclass(slots=True)
 class Logbook:
     """moves: how often each row fired, 'kind.source -event-> target'. rare: what can be seen in the log only. lines: (seq,
-    words). doubled: pages that were open twice for one reason. torn: why it cannot be read, '' when it can.
+    words). doubled: pages that were open twice for one reason. unguarded: many servers fell at once and no incident was made.
+    torn: why it cannot be read, '' when it can.
     """
 
     world: Committed = field(default_factory=Committed)
@@ -28,8 +78,10 @@ class Logbook:
     lines: list[tuple[int, str]] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
     backward: list[str] = field(default_factory=list)
+    unguarded: list[str] = field(default_factory=list)
     torn: str = ""
     last_hash: bytes = b""
+    falls: Falls = field(default_factory=Falls)
 
     @property
     def completions(self) -> dict[str, int]:
@@ -41,8 +93,10 @@ class Logbook:
         return dict(sorted(ended.items()))
 
 
-async def read(store: Store, *, story: bool = False) -> Logbook:
-    """Every record from the first to the last. story: keep a line of words for each move."""
+async def read(store: Store, *, story: bool = False, at: Mapping[int, float] | None = None) -> Logbook:
+    """Every record from the first to the last. story: keep a line of words for each move. at: when each was written, in virtual
+    seconds; what depends on time is looked at only then.
+    """
     book, prev = Logbook(), None
     owner = ""
     while records := await store.tail(SHARD, book.records):
@@ -53,6 +107,8 @@ async def read(store: Store, *, story: bool = False) -> Logbook:
                 book.torn = error.message
                 return book
             owner = _take(book, record, owner, story=story)
+            if at is not None and stored.seq in at:
+                book.unguarded.extend(book.falls.take(book.world, record, at[stored.seq]))
             prev = stored
             book.records, book.last_hash = stored.seq, stored.hash
     return book

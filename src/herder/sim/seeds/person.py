@@ -170,7 +170,8 @@ class Player(Faults):
         hosts = [host for host in self.there() if host.alive]
         if len(hosts) < OUTAGE_LEAST:
             return
-        struck = self._draw.sample(hosts, self._draw.randint(max(OUTAGE_LEAST, len(hosts) // 2), len(hosts)))
+        least = max(OUTAGE_LEAST, len(hosts) // 2)
+        struck = self._draw.sample(hosts, self._draw.choice((self._draw.randint(least, len(hosts)), len(hosts))))
         how = self._draw.choice(("lose power", "reboot", "are cut off"))
         seconds = self.lasts(5, 180)
         self._say("outage", f"{len(struck)} of {len(hosts)} hosts {how} at once, for {seconds:.1f} s")

@@ -118,7 +118,7 @@ def draw_plan(seed: int, *, hours: float | None = None, services: int | None = N
     can_fence = chance.random() < 0.6
     tuned = {
         "on_isolation": chance.choice(("serve", "stop") if can_fence else ("serve", "stop", "stop")),
-        "failovers_per_hour": chance.choice((1, 2, 4, 8)), "lease_s": chance.choice((3.0, 5.0, 8.0)),
+        "failovers_per_hour": chance.choice((1, 2, 4, 8)), "lease_s": chance.choice((3.0, 5.0, 8.0, 12.0)),
     }  # fmt: skip
     pulse_s = chance.choice((1.0, 1.0, 2.0))
     return Plan(seed, hours, made, can_fence, pulse_s, tuned, draw_items(seed, hours, len(made)))

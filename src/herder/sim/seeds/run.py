@@ -175,7 +175,7 @@ class _Seed:
         controller = await self._controller()
         plane = controller.plane
         assert plane is not None
-        book = await read(self.world.store, story=self.story)
+        book = await read(self.world.store, story=self.story, at=self.world.written_at)
         await self._check_log(book, plane.loop.world)
         kinds = {ident: _kind_of(book.world, ident) for _, _, _, _, ident in self.witness.promotions}
         self.witness.clients(can_fence=self.plan.can_fence)
@@ -206,6 +206,8 @@ class _Seed:
             wrong("pages", words)
         for words in book.backward:
             wrong("terms", words)
+        for words in book.unguarded:
+            wrong("storm", words)
 
     def _tell(self, book: Logbook) -> None:
         result, world = self.result, self.world

@@ -15,6 +15,9 @@ from herder.sim.engine import Cluster
 from herder.sim.seeds.person import Person
 from herder.sim.world import World
 
+ONCE = frozenset({"create_primary", "promote", "restart", "rejoin", "failover_to", "destroy"})
+"""Jobs that a playbook's step has done once, whatever intents it asks with: asked again they would do more than nothing."""
+
 LOOK_S = 10.0
 UNTOLD_S = 900.0
 """A service whose clients cannot write for this long, with a controller there all the while, and no page open about it."""
@@ -47,6 +50,7 @@ class Witness:
     rare: Counter[str] = field(default_factory=Counter)
     struck: set[int] = field(default_factory=set)  # whose work it was to set a sync set while hosts were cut off
     _marks: dict[str, tuple[int, int]] = field(default_factory=dict)
+    _steps: dict[tuple[str, str, int, int], str] = field(default_factory=dict)  # member, job, term, order: its intent
     _founded: dict[str, str] = field(default_factory=dict)
     _silent_s: dict[str, float] = field(default_factory=dict)
 
@@ -67,6 +71,10 @@ class Witness:
         self.done[act.member, act.intent] += 1
         if self.done[act.member, act.intent] > 1:
             self.wrong("applied twice", f"{act.name} of {act.member} with intent {act.intent}")
+        if act.name in ONCE:
+            before = self._steps.setdefault((act.member, act.name, act.term, act.order), act.intent)
+            if before != act.intent:
+                self.wrong("applied twice", f"{act.name} of {act.member} for one step, as {before} and as {act.intent}")
         mark = (act.term, act.order)
         if mark < self._marks.get(act.member, (0, 0)) and not act.intent.startswith("lease."):
             self.wrong("terms", f"{act.name} of {act.member} at {mark} after {self._marks[act.member]}")
