@@ -32,6 +32,8 @@ from herder.providers import files
 from herder.pulse import fleet_frame
 from herder.settings import read_file, resolve
 from herder.sim.drill import inventory, manual, reading
+from herder.sim.seeds.campaign import Wish
+from herder.sim.seeds.kept import Kept
 from herder.sim.seeds.plan import draw_items, from_json, to_json
 from herder.wire import frame
 from herder.wire.credentials import (
@@ -127,6 +129,14 @@ MUTANTS = EXAMPLE.encode()
 CONFIG = b'lease_s = 5\nfencing = false\nlisten = "127.0.0.1:8080"\non_isolation = "stop"\nexercise_plans = "premium"\n'
 
 
+CAMPAIGN = b"""{"format": 1, "code": "x", "hours": null, "services": 3, "jitter": false, "done": [[1, 2], [5, 5]], "seeds": 3,
+ "idle": 0, "paged": 1, "counts": {"virtual_s": 7.5, "records": 9}, "counters": {"faults": {"kill_host": 2}}, "failures": []}"""
+
+
+def campaign(path: str) -> object:
+    return Kept(Path(path), Wish(1, 5, services=3), "x")
+
+
 def encoded(value: Any) -> bytes:
     return msgspec.json.encode(value)
 
@@ -186,5 +196,6 @@ READERS = (
     ),
     Reader("mutants", as_file(".toml", lambda path: given.read(Path(path))), (InvalidInput,), (MUTANTS,)),
     Reader("list of faults", from_json, (InvalidInput,), (to_json(draw_items(3, 0.5, 3)),)),
+    Reader("kept campaign", as_file(".json", campaign), (InvalidInput,), (CAMPAIGN,)),
 )  # fmt: skip
 """One each. A new reader of bytes from outside belongs here."""

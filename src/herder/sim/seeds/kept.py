@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 import herder
-from herder.model.errors import Conflict, InvalidInput
+from herder.model.errors import UNREADABLE, Conflict, InvalidInput
 from herder.sim.seeds.campaign import Failure, Tally, Wish
 from herder.sim.seeds.counts import Counts
 
@@ -66,7 +66,8 @@ class Kept:
     def _read(self, data: bytes) -> None:
         try:
             page = msgspec.json.decode(data, type=_Page)
-        except msgspec.MsgspecError as error:
+            _check(page)
+        except UNREADABLE as error:
             raise InvalidInput(
                 f"{self._path} is no kept campaign: {error}", "name a file that is not there yet"
             ) from None
@@ -103,6 +104,15 @@ class Kept:
         beside = self._path.with_name(self._path.name + ".new")
         beside.write_bytes(msgspec.json.format(msgspec.json.encode(page)))
         beside.replace(self._path)
+
+
+def _check(page: _Page) -> None:
+    """Its seeds are counted as often as they are named, and its counts are ours. Raises msgspec.ValidationError."""
+    named = {each.name for each in fields(Counts)}
+    if sum(last - first + 1 for first, last in page.done) != page.seeds or any(a > b for a, b in page.done):
+        raise msgspec.ValidationError("the seeds that are done are not those that were counted")
+    if not {*page.counts, *page.counters} <= named:
+        raise msgspec.ValidationError("it counts what nobody asked for")
 
 
 def ranges(seeds: set[int]) -> list[tuple[int, int]]:
