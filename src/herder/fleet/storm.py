@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from herder.engine.decide import Input
@@ -156,7 +156,7 @@ class Storm:
 
     def _ourselves(self) -> Ourselves:
         signs = self._signs()
-        return replace(signs, jump_s=signs.jump_s or self._jump_s) if self._jump_s else signs
+        return msgspec.structs.replace(signs, jump_s=signs.jump_s or self._jump_s) if self._jump_s else signs
 
     # what passes
 

@@ -21,6 +21,7 @@ from herder.ports.wire import MemberPulse, Pulse, Wire
 from herder.pulse.board import Board, MemberTrack
 from herder.pulse.judge import Ages, Expected, Sign, judge
 from herder.pulse.slots import Slots
+from herder.remedies.last_read import note
 
 log = logging.getLogger("herder.pulse")
 
@@ -143,7 +144,7 @@ class Watch:
 
     def _judge_member(self, server: Machine, heard: MemberPulse, now: float) -> None:
         member = self._world().find(server.data.get("member", 0))
-        track = self._board.member(server.name, heard.member)
+        track = self._board.told(server.name, heard.member)
         if member is None or member.name != heard.member or track is None:
             self._board.refused["not_its_member"] += 1
             return
@@ -205,6 +206,7 @@ class Watch:
             return
         why = "its agent's connection closed"
         self._submit(Input(server.data["member"], "suspected", {"evidence": {"why": why}}, why=why, actor="wire"))
+        self._note_last_read(server.data["member"])
 
     async def run(self) -> None:
         """Look for silence until cancelled."""
@@ -263,11 +265,19 @@ class Watch:
             why = f"no pulse from {len(servers)} servers at once, each for longer than its rhythm allows"
             self._submit(Bulk("server", "silent", servers, why=why, actor="detector"))
             return
+        world = self._world()
         for slot, ident in zip(slots.tolist(), servers.tolist(), strict=True):
             name = self._board.name(slot)
             silence, patience = self._board.silent_for(name, now), self._board.patience(name)
             why = f"no pulse for {silence:.1f} s, its rhythm allows {patience:.1f} s"
             self._submit(Input(ident, "silent", {"evidence": {"why": why}}, why=why, actor="detector"))
+            self._note_last_read(world.get(ident).data.get("member", 0))
+
+    def _note_last_read(self, ident: int) -> None:
+        """An asynchronous primary falls silent: in the same record, what its successor's bound is reckoned from."""
+        member = self._world().find(ident)
+        if member is not None and (told := note(self._world(), self._board, self._clock, member)):
+            self._submit(Input(member.id, "last_read", told, actor="detector"))
 
     async def _listen_to_ourselves(self) -> None:
         """Our own pulse through the wire: while it does not come back, it is us, and nobody is judged."""

@@ -370,6 +370,11 @@ class Board:
         s = self.of_servers
         return Rhythm(float(s.interval_s[slot]), float(s.deviation_s[slot]), self.interval_s)
 
+    def told(self, server: str, member: str) -> MemberTrack | None:
+        """What a server's own agent last told of a member, whatever a relay told since."""
+        agent = self._agents.get(self.slot(server))
+        return agent.members.get(member) if agent is not None else None
+
     def member(self, server: str, member: str, machine: int = 0) -> MemberTrack | None:
         """What was last heard of a member, by its agent or by a relay; None when nothing was. machine: its id, needed for
         a member with a name of its own that only relays tell of.

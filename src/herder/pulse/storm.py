@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -87,8 +88,7 @@ class Verdict:
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Ourselves:
+class Ourselves(msgspec.Struct, frozen=True):
     """Our own signs. deaf: our own pulse does not come back through the wire. echo_s: how long ago it last did. late_s: how late our last tick was.
     jump_s: how far our wall clock moved besides the monotonic one. store_down: the log cannot be written.
     """

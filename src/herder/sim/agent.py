@@ -200,7 +200,10 @@ class SimAgent:
 
     def lane(self, member: str) -> Lane:
         """The member's turn."""
-        return self._lanes.setdefault(member, Lane())
+        lane = self._lanes.get(member)
+        if lane is None:
+            lane = self._lanes[member] = Lane()
+        return lane
 
     @property
     def acts(self) -> bool:

@@ -170,17 +170,20 @@ class Cluster:
         if 0 < primary.sync.k > len(heard):
             reach = self.confirmed.reach.get(branch, branch.fork)
             primary.lsn = max(before, min(primary.lsn, max(reach, before - WINDOW_BYTES) + WINDOW_BYTES))
+        reach = primary.lsn - int(self.bytes_per_s * FLUSH_DELAY_S)
         for standby in followers:
-            self._receive(standby, primary.lsn - int(self.bytes_per_s * FLUSH_DELAY_S), seconds)
-        if primary.sync.k == 0:
+            self._receive(standby, reach, seconds)
+        k = primary.sync.k
+        if k == 0:
             return self.confirmed.confirm(branch, primary.lsn) > 0
-        if len(heard) < primary.sync.k:
+        if len(heard) < k:
             return False
-        flushed = sorted((standby.lsn for standby in heard), reverse=True)[primary.sync.k - 1]
+        flushed = max([e.lsn for e in heard]) if k == 1 else sorted([e.lsn for e in heard], reverse=True)[k - 1]
         return self.confirmed.confirm(branch, flushed) > 0
 
     def _receive(self, standby: Engine, reach: int, seconds: float) -> None:
-        standby.lsn = max(standby.lsn, min(reach, int(standby.lsn + CATCH_UP_BYTES_S * seconds)))
+        if reach > standby.lsn:
+            standby.lsn = max(standby.lsn, min(reach, int(standby.lsn + CATCH_UP_BYTES_S * seconds)))
 
     def _cascade(self, seconds: float) -> None:
         """Standbys of a standby (a candidate before its promotion) get what it holds."""
