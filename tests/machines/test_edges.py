@@ -90,7 +90,7 @@ def told_to(table: Table, row: Row) -> dict[str, Any]:
     if (table.kind, row.event) in EMITTED or row.event == "again":
         return {"sender": sample.PLAYBOOK, "term": 2, "candidate": sample.MEMBERS[1], "new_voters": [sample.MEMBERS[2]],
                 "counts": True, "added": [sample.MEMBERS[0]], "member": sample.MEMBERS[1]}  # fmt: skip
-    return {"evidence": {"why": "seen"}, "lease_s": 5.0}
+    return {"evidence": {"why": "seen"}, "lease_s": 5.0, "last_read": {"lsn": 1}}
 
 
 @pytest.mark.parametrize(("table", "row"), EDGES, ids=edge_name)

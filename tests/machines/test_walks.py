@@ -99,7 +99,7 @@ class Walk:
         return Input(machine.id, event, facts, entered=machine.entered)
 
     def _facts(self, machine: Machine, event: str) -> dict[str, Any] | None:
-        told: dict[str, Any] = {"evidence": {"why": event}, "lease_s": 5.0}
+        told: dict[str, Any] = {"evidence": {"why": event}, "lease_s": 5.0, "last_read": {"lsn": 1}}
         if event in {"pledged", "ready"}:
             voters = machine.data["voters"] or machine.data["standbys"]
             if voters:

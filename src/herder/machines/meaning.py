@@ -19,7 +19,7 @@ HOLDER, STRANGER = 9, 8
 FACTS: dict[str, Any] = {
     "name": "orders", "service": 1, "member": 2, "primary": 2, "old_primary": 2, "candidate": 3, "members": [2, 3, 4],
     "servers": [5, 6, 7], "voters": [3, 4], "new_voters": [4], "added": [3], "keep": [4], "term": 5, "timeline": 5,
-    "playbook": HOLDER, "failures": 0, "rebuilds": 0, "incarnation": 5, "boots": 0, "tries": 0, "evidence": {}, "lease_s": 10.0,
+    "playbook": HOLDER, "failures": 0, "rebuilds": 0, "incarnation": 5, "boots": 0, "tries": 0, "evidence": {}, "lease_s": 10.0, "last_read": {},
     "counts": True, "role": "primary", "deposed": False,
 }  # fmt: skip
 """Facts of any machine, and of any event."""

@@ -82,6 +82,11 @@ def released(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
     return {"leased": False}
 
 
+def read_last(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
+    """What its controller last read of it: a successor that never heard it can say what a promotion would lose."""
+    return {"last_read": dict(brought["last_read"])}
+
+
 @columnar(deposed=(False, "?"))
 def not_deposed(facts: Facts, brought: Facts) -> bool:
     """A deposed primary is well only after it has rejoined, however healthy it looks."""
@@ -175,5 +180,6 @@ MEMBER = Table(
         Row("available", "rebooting", "restart", guard=is_primary, emits=(Emit(_SERVICE, "primary_rebooting"),),
             why="the only member: it stops cleanly and comes back with its server"),
         Row("available", "rebooting", "restart", why="it stops cleanly and comes back with its server"),
+        *noted_in(_LIVE, "last_read", guard=is_primary, update=read_last, why="what was last read of it, for whoever takes over"),
     ),
 )  # fmt: skip

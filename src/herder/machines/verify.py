@@ -46,7 +46,7 @@ FROM_OUTSIDE: dict[str, dict[str, str]] = {
     },
     "member": {
         "suspected": "the pulse and the wire", "exited": "the pulse", "ill": "the pulse", "well": "the pulse",
-        "leased": "the leases", "released": "the leases", "adopt": "a cohort",
+        "leased": "the leases", "released": "the leases", "adopt": "a cohort", "last_read": "the watch",
     },
     "service": {
         "blocked": "the catalogue", "allowed": "a person", "purge": "nobody yet: the trash is kept",

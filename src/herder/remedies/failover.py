@@ -17,6 +17,7 @@ from herder.model.lsn import format_lsn
 from herder.ports.driver import Position, Role
 from herder.remedies.election import Bound, Elected, Loss, Short, elect_async, elect_sync, loss
 from herder.remedies.hands import Hands, JobFailed, JobRefused, ask_each
+from herder.remedies.last_read import LastRead, noted
 
 PLEDGE_ANSWER_S = 2.0
 PATIENCE_S = 8.0
@@ -89,6 +90,7 @@ async def fence_primary(hands: Hands, work: Machine) -> Outcome:
     provider ends its incarnation. Both are tried; either one confirmed is enough.
     """
     old, server = hands.get(work.data["old_primary"]), hands.get(work.data["server"])
+    known = hands.last_read_note(old)
     tried: list[str] = []
     if hands.board.silent_for(server.name, hands.clock.monotonic()) < hands.board.patience(server.name):
         try:
@@ -97,15 +99,15 @@ async def fence_primary(hands: Hands, work: Machine) -> Outcome:
             tried.append(f"its agent: {error.message}")
         else:
             why = f"{old.name} is fenced: stopped by its agent ({how})"
-            return Outcome(Fenced.FENCED, {"fence": f"stopped, confirmed by its agent: {how}"}, why=why)
+            return Outcome(Fenced.FENCED, {"fence": f"stopped, confirmed by its agent: {how}"} | known, why=why)
     try:
         how = await hands.provider.fence(server.name, server.data["incarnation"])
     except (Refused, Unreachable) as error:
         tried.append(f"provider: {error.message}")
-        return Outcome(Fenced.UNCONFIRMED, {"fence": "none"}, why=f"no fence is confirmed ({'; '.join(tried)})")
+        return Outcome(Fenced.UNCONFIRMED, {"fence": "none"} | known, why=f"no fence is confirmed ({'; '.join(tried)})")
     hands.submit(Input(server.id, "fenced", why=f"fenced for the failover of {hands.service(work).name}"))
     why = f"{old.name} is fenced by its provider: {how}"
-    return Outcome(Fenced.FENCED, {"fence": f"provider: {how}"}, why=why)
+    return Outcome(Fenced.FENCED, {"fence": f"provider: {how}"} | known, why=why)
 
 
 async def collect_pledges(hands: Hands, work: Machine) -> Outcome:
@@ -140,16 +142,33 @@ def _elect(hands: Hands, work: Machine, pledges: dict[int, Position]) -> Elected
 
 
 def _history(hands: Hands, work: Machine, pledges: dict[int, Position]) -> str:
-    """The replication id that a candidate must share. The old primary's last reading tells it, but a Valkey primary
+    """The replication id that a candidate must share. What was last read of the old primary tells it, but a Valkey primary
     takes a new one when its first replica attaches, so a reading without replicas does not; then the id of the standby
     whose stream was up last does, unless it had been lost for a while.
     """
     old = hands.get(work.data["old_primary"])
-    last = hands.reading(old)
-    if last is not None and last.position is not None and (last.streaming or not last.position.history):
-        return last.position.history
+    for ident in pledges:
+        known = _last_read(hands, work, ident)
+        if known is not None and known.streams:
+            return known.position.history
     fresh = [ident for ident in pledges if hands.stream_lag_s(old, hands.get(ident)) <= FRESH_STREAM_S]
     return pledges[fresh[0]].history if fresh else "none is known"
+
+
+def _last_read(hands: Hands, work: Machine, candidate: int) -> LastRead | None:
+    """What this controller last read of the old primary; else the newest note of one before. None: nobody knows."""
+    old = hands.get(work.data["old_primary"])
+    track = hands.track(old)
+    if track is not None:
+        at = track.pulse.reading.position
+        lag_s = hands.stream_lag_s(old, hands.get(candidate))
+        age_s = max(hands.clock.monotonic() - track.alive_at, 0.0)
+        if at is None:
+            return None
+        streams = bool(track.pulse.reading.streaming) or not at.history
+        return LastRead(at, track.bytes_per_s, age_s, min(age_s, lag_s + LAST_WRITES_S), lag_s, streams)
+    notes = (noted(machine.data, old, candidate, hands.clock.now_ms()) for machine in (work, old))
+    return min((each for each in notes if each is not None), key=lambda each: each.age_s, default=None)
 
 
 def _reason(error: HerderError | None) -> str:
@@ -171,11 +190,13 @@ def _within_bound(hands: Hands, work: Machine, elected: Elected, evidence: dict[
     if work.data["sync"]:
         fence = f"pledges of {len(evidence)} voters"
         return Outcome(Pledged.PLEDGED, facts | {"fence": fence}, why=f"enough pledges; {name} reaches farthest")
-    may_lose, read_s = _estimated_loss(hands, work, elected)
+    known = _last_read(hands, work, elected.candidate)
+    may_lose = _estimated_loss(hands, work, elected, known)
     plan = hands.plan(hands.service(work))
     facts |= {"loss_bytes": may_lose.bytes}
+    read_s = known.age_s if known is not None else 0.0
     behind = f"about {may_lose.bytes} bytes behind (the old primary was last read {read_s:.1f} s before)"
-    if _of_another_history(hands, work, elected):
+    if known is not None and known.position.history and elected.position.history != known.position.history:
         behind = (
             "not of the history that was last read of the old primary (it was started again since, or it was read before"
             f" a replica attached), so behind by what was written in {may_lose.lag_s:.1f} s at most"
@@ -186,28 +207,14 @@ def _within_bound(hands: Hands, work: Machine, elected: Elected, evidence: dict[
     return Outcome(Pledged.PLEDGED, facts, why=f"{name} reaches farthest, {behind}")
 
 
-def _of_another_history(hands: Hands, work: Machine, elected: Elected) -> bool:
-    """Offsets cannot be compared. A Valkey primary takes a new history when it is started again, and the candidate had not
-    met it yet; or when its first replica attaches, and the last reading merely predates that.
+def _estimated_loss(hands: Hands, work: Machine, elected: Elected, known: LastRead | None) -> Loss:
+    """What promotion may lose. Between the last reading of the old primary and the fence it is taken to have written at the
+    rate it wrote before.
     """
-    last = hands.reading(hands.get(work.data["old_primary"]))
-    known = last.position.history if last is not None and last.position is not None else ""
-    return bool(known) and elected.position.history != known
-
-
-def _estimated_loss(hands: Hands, work: Machine, elected: Elected) -> tuple[Loss, float]:
-    """What promotion may lose, and the age of the last reading of the old primary. Between that reading and the fence
-    it is taken to have written at the rate it wrote before.
-    """
+    if known is not None:
+        return loss(known.reached, elected.position, known.lag_s)
     old = hands.get(work.data["old_primary"])
-    track = hands.track(old)
-    lag_s = hands.stream_lag_s(old, hands.get(elected.candidate))
-    if track is None or track.pulse.reading.position is None:
-        return loss(None, elected.position, lag_s), 0.0
-    read_s = max(hands.clock.monotonic() - track.alive_at, 0.0)
-    last = track.pulse.reading.position
-    reached = Position(last.timeline, last.lsn + int(track.bytes_per_s * min(read_s, lag_s + LAST_WRITES_S)))
-    return loss(reached, elected.position, lag_s), read_s
+    return loss(None, elected.position, hands.stream_lag_s(old, hands.get(elected.candidate)))
 
 
 async def promote_candidate(hands: Hands, work: Machine) -> Outcome:

@@ -20,6 +20,7 @@ from herder.ports.driver import MemberSpec, Position, Reading, Source, SyncSet
 from herder.ports.provider import Launch, Provider
 from herder.ports.wire import Job, JobReply, JobStatus, Wire
 from herder.pulse.board import Board, MemberTrack
+from herder.remedies.last_read import note, stream_lag_s
 from herder.remedies.tally import Tally
 
 ANSWER_S = 5.0
@@ -100,11 +101,12 @@ class Hands:
         return self.board.member(self.server_of(member).name, member.name, member.id)
 
     def stream_lag_s(self, primary: Machine, standby: Machine) -> float:
-        """Seconds by which the standby's stream was lost before the primary was last seen alive; inf when unknown."""
-        leads, follows = self.track(primary), self.track(standby)
-        if leads is None or follows is None or follows.pulse.reading.upstream is None:
-            return float("inf")
-        return max(leads.alive_at - follows.upstream_at, 0.0)
+        """See `last_read.stream_lag_s`."""
+        return stream_lag_s(self.track, primary, standby)
+
+    def last_read_note(self, primary: Machine) -> dict[str, Any]:
+        """See `last_read.note`."""
+        return note(self.world(), self.board, self.clock, primary)
 
     def spec(self, member: Machine) -> MemberSpec:
         """All that an agent needs to know of a member."""

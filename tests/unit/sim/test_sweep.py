@@ -103,6 +103,17 @@ def test_the_owner_of_an_asynchronous_service_is_told_when_nobody_can_say_what_a
     assert judge(scene, reference.facts, twice, []).differences
 
 
+@pytest.mark.parametrize("heir", list(Successor))
+def test_whoever_takes_over_once_the_primary_fell_silent_promotes_within_the_bound_by_its_predecessors_note(heir):
+    """Found by the sweep: what the dead controller had read was in no record, so nobody was promoted (S4)."""
+    scene = next(s for s in SCENES if s.playbook == "failover" and s.plan == "standard" and s.engine == "valkey")
+    reference = play(scene)
+    run = play(scene, (Kill(at(reference, "record of server srv-5 silent").number, When.AFTER, heir),))
+    assert run.wrong == []
+    found = judge(scene, reference.facts, run.facts, run.struck)
+    assert (found.differences, found.explained) == ([], "")
+
+
 def test_another_standby_that_leads_is_explained_and_nothing_else_may_differ():
     scene = next(s for s in SCENES if s.playbook == "failover" and s.plan == "premium" and s.engine == "postgres")
     wanted = play(scene).facts
