@@ -9,6 +9,7 @@ import pytest
 
 from herder.fleet import commands
 from herder.model.errors import InvalidInput
+from herder.ports.driver import SyncSet
 from herder.pulse.storm import Verdict, Word
 from herder.remedies import handlers
 from herder.sim.act import Act
@@ -122,6 +123,20 @@ def test_a_quorum_that_is_skipped_is_noticed_run_twice_and_shrunk(monkeypatch):
     assert failure.same
     assert "lost" in {finding.check for finding in failure.found}
     assert [item.kind for item in failure.items] == ["corner"]
+
+
+def test_a_voter_that_is_forgotten_before_the_others_hold_what_it_had_is_noticed(monkeypatch):
+    plan, items = draw_plan(19, hours=0.08, services=3), [Item(2, 40.0, "attrition", 0)]
+    assert run_plan(plan, items).found == []
+    monkeypatch.setattr("herder.remedies.strike.flushed", lambda *_: True)
+    assert "lost" in run_plan(plan, items).checks
+
+
+def test_a_primary_that_is_promoted_to_wait_for_nobody_is_noticed(monkeypatch):
+    plan, items = draw_plan(19, hours=0.08, services=3), [Item(1, 40.0, "corner", 0)]
+    assert run_plan(plan, items).found == []
+    monkeypatch.setattr("herder.remedies.hands.Hands.guard_set", lambda *_: SyncSet())
+    assert "alone" in run_plan(plan, items).checks
 
 
 def test_nearly_all_that_fall_without_an_incident_are_noticed(monkeypatch):

@@ -19,7 +19,7 @@ from herder.sim.wire import NATS
 from herder.sim.world import World
 
 MIDDLE_S = 20.0
-"""A failover that has not begun by then is not waited for."""
+"""A remedy that has not begun by then is not waited for."""
 
 JUMP_MAX_S = 120.0
 OUTAGE_LEAST = 5
@@ -78,6 +78,20 @@ class Player(Faults):
             f"{behind} misses what {leads.name} writes, which dies in {wait_s:.1f} s, and so does its heir",
         )
 
+    def attrition(self) -> None:
+        """The worst for a strike: a standby misses what the other one confirms, that other one dies and is struck, then the
+        primary dies: who is left may be promoted only if it had everything when the log forgot the struck one.
+        """
+        if (chosen := self._falls_behind()) is None:
+            return
+        leads, behind, others = chosen
+        wait_s = self._dies_soon(leads, behind, 5.0)
+        for other in others:
+            self._later(self.lasts(0.3, 3), self.kill_host, self.world.host(other))
+        self._say(
+            "attrition", f"{behind} misses what {leads.name} writes, the other one dies, and it too in {wait_s:.1f} s"
+        )
+
     def _falls_behind(self) -> tuple[Host, str, list[str]] | None:
         """A service's primary's host, the standby's that is to fall behind, the others'."""
         leads = self._leading()
@@ -90,21 +104,23 @@ class Player(Faults):
         behind = self._draw.choice(hosts)
         return leads, behind, [host for host in hosts if host != behind]
 
-    def _dies_soon(self, leads: Host, behind: str) -> float:
+    def _dies_soon(self, leads: Host, behind: str, least_s: float = 0.3) -> float:
         """Returns in how many seconds; until then, and a while longer, the other hears nothing of it."""
         self.cut(leads.name, behind, self.lasts(20, 120))
-        wait_s = self.lasts(0.3, 15)
+        wait_s = self.lasts(least_s, 15)
         self._later(wait_s, self.kill_host, leads)
         return wait_s
 
     def interrupt(self) -> None:
-        """The primary dies, and in the middle of its failover so does the controller, the agent that acts, or who leads now."""
+        """The primary's host or engine dies, and in the middle of its failover or restart so does the controller, the agent that
+        acts, or who leads now.
+        """
         leads = self._leading()
         if not leads.awake:
             return
         victim = self._draw.choice(("the controller", "the agent that acts", "who leads then"))
         self._say("interrupt", f"{leads.name} dies, and {victim} in the middle of what follows")
-        self.kill_host(leads)
+        self._draw.choice((self.kill_host, self.kill_engine))(leads)
         self._wait_for_middle(leads, victim, 0.4 * self._draw.random(), self.lasts(1, 60))
 
     def _wait_for_middle(self, dead: Host, victim: str, after_s: float = 0.0, down_s: float = 0.0) -> None:
@@ -113,9 +129,9 @@ class Player(Faults):
         task.add_done_callback(lambda done: self._waiting_for.pop(done, None))
 
     async def _in_the_middle(self, dead: Host, victim: str, after_s: float, down_s: float) -> None:
-        """Wait until a failover is under way (only the moment is taken from herder's books), then do it."""
+        """Wait until a remedy is under way (only the moment is taken from herder's books), then do it."""
         end = self.world.now + MIDDLE_S
-        while not self._fails_over():
+        while not self._remedied():
             if self.world.now > end:
                 return
             await asyncio.sleep(0.02)
@@ -152,12 +168,14 @@ class Player(Faults):
         engines = [engine for service in world.services_on(dead) for engine in world.cluster(service).engines.values()]
         return [world.host(engine.host) for engine in engines if engine.host != dead.name and engine.leads(world.now)]
 
-    def _fails_over(self) -> bool:
+    def _remedied(self) -> bool:
         active = self.world.active
         if active is None or active.plane is None:
             return False
+        count = active.plane.loop.world.count
         return bool(
-            active.plane.loop.world.count("failover", "fencing", "leasing", "pledging", "promoting", "repointing")
+            count("failover", "fencing", "leasing", "pledging", "promoting", "repointing")
+            or count("restart", "restarting")
         )
 
     def isolate(self) -> None:

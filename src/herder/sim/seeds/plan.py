@@ -18,8 +18,7 @@ from herder.model.plans import PLANS
 
 PER_HOST = (
     "kill_engine", "kill_agent", "kill_host", "reboot_host", "freeze_host", "cut_host", "cut_pair", "fill_disk",
-    "clock_drift", "lie_host", "corner", "succession",
-    "interrupt", "isolate",
+    "clock_drift", "lie_host", "corner", "succession", "attrition", "interrupt", "isolate",
 )  # fmt: skip
 AROUND = (
     "bad_weather", "nats_down", "provider_down", "provider_moody", "store_down", "store_stalls", "store_moody",

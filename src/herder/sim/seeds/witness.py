@@ -79,6 +79,8 @@ class Witness:
         if mark < self._marks.get(act.member, (0, 0)) and not act.intent.startswith("lease."):
             self.wrong("terms", f"{act.name} of {act.member} at {mark} after {self._marks[act.member]}")
         self._marks[act.member] = max(mark, self._marks.get(act.member, (0, 0)))
+        if act.name in ("promote", "set_sync"):
+            self._waits(act)
         if act.leader:
             self._promoted(act)
         elif act.name == "create_primary":
@@ -89,6 +91,13 @@ class Witness:
             self.struck.add(int(act.intent.split(".", 1)[0]))
         elif act.name == "destroy" and act.service not in self.person.consented:
             self.wrong("destroyed", f"the data of {act.member} without its owner's consent")
+
+    def _waits(self, act: Act) -> None:
+        """A primary whose commits wait for voters is never told to wait for nobody."""
+        made = self.person.made[act.service]
+        engine = self.world.cluster(act.service).engines[act.member]
+        if PLANS[made.plan].sync and made.engine == "postgres" and not engine.sync.k:
+            self.wrong("alone", f"{act.member} waits for nobody after {act.name} in term {act.term}")
 
     def _promoted(self, act: Act) -> None:
         """Terms of promotions rise, and each has one leader."""
