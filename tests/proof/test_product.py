@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from herder.governor import freezes, gate
 from herder.machines.registry import TABLES
 from herder.machines.table import Emit, Row, Table
 from herder.proof import product
@@ -19,6 +20,7 @@ from herder.proof.product.report import Budget, Searched, Violation
 from herder.proof.product.rules import RULES, SEEN
 from herder.proof.product.search import Search
 from herder.proof.product.shelf import ASKS, Forgotten, Kept
+from herder.proof.product.watching import WATCHING
 
 SMALL = replace(BY_NAME["failover-unfenced"], faults=1)
 FENCED = replace(BY_NAME["failover-async"], faults=1, harm=frozenset({"die", "exit"}))
@@ -54,14 +56,9 @@ def test_what_is_found_does_not_depend_on_how_often_it_is_looked_for():
 
 
 def test_every_effect_of_a_service_has_its_relation_and_its_agents():
-    effects = {
-        state.effect.name
-        for table in TABLES
-        if table.kind not in ("archive", "dependency", "incident")
-        for state in table.states
-        if state.effect is not None
-    }
-    assert effects == HANDLERS.keys()
+    effects = {state.effect.name for table in TABLES for state in table.states if state.effect is not None}
+    assert effects == HANDLERS.keys() | WATCHING.keys()
+    assert not HANDLERS.keys() & WATCHING.keys()
     assert ASKS.keys() <= effects
 
 
@@ -126,6 +123,43 @@ def test_what_is_broken_is_noticed_by_a_short_way(what: str):
     (violation,) = searched(aspect, tables, seconds=60).violations[:1]
     assert violation.rule == rule
     assert 0 < len(violation.trace) <= most
+
+
+# ---- what the fleet holds back: with its gate broken, the search notices
+
+
+def test_a_remedy_that_begins_where_all_is_frozen_is_noticed(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(freezes, "DESTRUCTIVE", frozenset())
+    (violation,) = searched(BY_NAME["storm-standby"]).violations
+    assert violation.rule == "S7"
+    assert "remedies are frozen: the incident is verifying" in violation.what
+
+
+def test_a_remedy_out_of_turn_is_noticed(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(gate, "WAVED", frozenset())
+    (violation,) = searched(BY_NAME["storm-standby"]).violations
+    assert violation.rule == "S7"
+    assert "its turn in the recovery has not come" in violation.what
+
+
+def test_a_boot_without_its_provider_is_noticed(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(gate, "NEEDS", {})
+    (violation,) = searched(BY_NAME["provider"]).violations
+    assert violation.rule == "S8"
+    assert violation.what == "a boot begins while its provider is uncertain"
+
+
+def test_an_incident_that_nobody_ends_is_no_rest():
+    unheard = without("incident", "ours", "hearing")
+    (violation,) = searched(BY_NAME["storm"], unheard).violations
+    assert violation.rule == "outcomes"
+
+
+@pytest.mark.parametrize("name", ["destroy-new", "destroy-new-sync", "destroy-moving", "provider", "storm", "archive"])
+def test_small_scenes_with_the_fleet_are_seen_whole(name: str):
+    found = searched(BY_NAME[name])
+    assert found.whole
+    assert found.violations == ()
 
 
 # ---- a violation

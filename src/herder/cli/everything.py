@@ -29,11 +29,14 @@ def _plain(found: Everything) -> dict[str, Any]:
     aspects = [
         {name: value for name, value in asdict(each).items() if name != "rows"} for each in found.product.aspects
     ]
-    scenes = [asdict(each) for each in found.voters.searched]
+    scenes = [
+        {name: value for name, value in asdict(each).items() if name != "fired"} for each in found.voters.searched
+    ]
     told = asdict(found.tables) | {
         "product": aspects,
         "voters": scenes,
         "rows": found.rows,
+        "rows_alone": found.alone,
         "rows_missed": found.missed,
     }
     return told | {"ok": found.holds, "quick": found.quick, "seconds": round(found.seconds, 1)}
@@ -68,12 +71,14 @@ def _product(found: Everything) -> Iterator[str]:
     yield "       states  transitions  depth  seconds   at rest  a person's  aspect"
     for each in found.product.aspects:
         mark = "not" if each.violations else "ok"
-        whole = "" if each.whole else " (not all of it)"
+        whole = "" if each.whole else f" (not all of it{f': ways of {each.depth} steps' if each.steps else ''})"
         yield (
             f"  {mark:3} {each.states:8,} {each.transitions:12,} {each.depth:6} {each.seconds:8.1f} {each.resting:9,}"
-            f" {each.by_person:11,}  {each.name}{whole}; without {each.abstracts}"
+            f" {each.by_person:11,}  {each.name}{whole}{f'; without {each.abstracts}' if each.abstracts else ''}"
         )
     transitions = sum(each.transitions for each in found.product.aspects)
     yield f"      {found.product.states:8,} {transitions:12,} in all, in {found.seconds:.0f} s"
-    fired = found.rows - len(found.alone) - len(found.missed)
-    yield f"  rows: {fired} of {found.rows} fire in the product, {len(found.alone)} more when their table is walked alone with every event"
+    alone = sum(map(len, found.alone.values()))
+    fired = found.rows - alone - len(found.missed)
+    yield f"  rows: {fired} of {found.rows} fire in the product, {alone} more when their table is walked alone with every event"
+    yield from (f"    {len(rows):4}  {why}" for why, rows in found.alone.items())

@@ -325,15 +325,6 @@ def test_a_rebuild_of_an_older_term_is_overtaken_and_begun_anew():
 # ---- making and ending
 
 
-@pytest.mark.parametrize("service", ["retiring", "retired"])
-def test_a_move_that_waits_without_end_is_over_when_its_service_is_destroyed(service: str):
-    """Found by `herder verify`: a drain that ended in a wait after the members had gone to the trash waited for good."""
-    world = with_states(service=service)
-    sample.put(world, 8, "switchover", "looking", **sample.playbook_facts())
-    (over,) = [item for item in proposed(world) if item.machine == 8]
-    assert over.event == "retire"
-
-
 @pytest.mark.parametrize(("state", "kind"), [("installing", "provision"), ("retiring", "destroy")])
 def test_what_was_asked_for_is_begun_again_until_it_is_done(state: str, kind: str):
     world = with_states(service=state)

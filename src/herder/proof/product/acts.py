@@ -105,6 +105,15 @@ def promised(world: Small, slot: int, job: Context) -> bool:
 
 
 def harmed(world: Small) -> Small | None:
+    """The world after one more piece of bad luck, which is one of its faults where luck is not counted by itself; None when
+    there may be no more.
+    """
+    if world.luck >= 0:
+        return world._replace(luck=world.luck - 1) if world.luck else None
+    return struck(world)
+
+
+def struck(world: Small) -> Small | None:
     """The world after one more fault; None when it has done all the harm that it may."""
     return world._replace(faults=world.faults - 1) if world.faults > 0 else None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from herder.proof.product.shelf import Kind
 
@@ -10,12 +10,21 @@ PREMIUM = Kind(3, sync=True)
 STANDARD = Kind(2, sync=False, plan="standard")
 LEASED = Kind(2, sync=False, on_isolation="stop", plan="standard")
 DEV = Kind(1, sync=False, plan="dev")
+PARKED = replace(STANDARD, notes=("parked", "parked_by"))
+PARKED_DEV = replace(DEV, notes=("parked", "parked_by"))
+ROLLED = replace(STANDARD, notes=("rollout",))
+ROLLED_DEV = replace(DEV, notes=("rollout",))
+EXERCISED = replace(STANDARD, notes=("exercise_run",))
 
 
 @dataclass(frozen=True, slots=True)
 class Aspect:
     """One search. faults: kinds of harm, and how much of it in one history; orders: what a person asks, and how often.
 
+    luck: how much bad luck (a late answer, a job that fails for no reason, a late pulse, a wrong witness) besides the faults;
+    -1: each costs one of the faults.
+    steps: the longest way that is followed, 0 = to the end. A bound, where there is one, is the same on every machine.
+    near: parts of the fleet that have to do with it (`fleet.PARTS`).
     made: it begins with a service that serves, else with nothing. zombies: a controller that lost its shard goes on, which is
     one of the faults.
     abstracts: what is left out here, besides what all leave out.
@@ -31,14 +40,27 @@ class Aspect:
     fences: bool = True
     zombies: bool = False
     made: bool = True
+    near: tuple[str, ...] = ()
+    luck: int = -1
+    steps: int = 0
 
 
 HOSTS = frozenset({"die", "freeze", "cut"})
+DARK = frozenset({"die", "provider"})
+STORMS = frozenset({"power", "mute", "deaf"})
 ALL = HOSTS | {"part", "exit", "far", "lose"}
 
 ASPECTS: tuple[Aspect, ...] = (
     Aspect("failover-sync", PREMIUM, ALL, 1, "a second fault"),
-    Aspect("failover-sync-two", PREMIUM, frozenset({"die"}), 2, "freezes, cuts, exits, lost disks"),
+    Aspect(
+        "failover-sync-two",
+        PREMIUM,
+        frozenset({"die"}),
+        2,
+        "freezes, cuts, exits, lost disks, bad luck",
+        luck=0,
+        steps=18,
+    ),
     Aspect("failover-async", STANDARD, ALL, 2, "Valkey's replication ids"),
     Aspect("failover-unfenced", STANDARD, ALL, 2, "Valkey's replication ids", fences=False),
     Aspect("lease", LEASED, frozenset({"freeze", "cut"}), 2, "the thaw window of 50 ms", fences=False),
@@ -47,19 +69,71 @@ ASPECTS: tuple[Aspect, ...] = (
         PREMIUM,
         frozenset({"die", "exit"}),
         2,
-        "more than one controller that goes on unaware",
+        "more than one controller that goes on unaware, bad luck",
         zombies=True,
+        luck=0,
+        steps=20,
     ),
     Aspect(
         "takeover-async", STANDARD, HOSTS | {"exit"}, 2, "more than one controller that goes on unaware", zombies=True
     ),
-    Aspect("switchover", PREMIUM, frozenset({"die"}), 1, "a second fault, freezes, cuts, exits", ("switchover",), 1),
+    Aspect(
+        "switchover",
+        PREMIUM,
+        frozenset({"die"}),
+        1,
+        "a second fault, freezes, cuts, exits, bad luck",
+        ("switchover",),
+        1,
+        luck=0,
+    ),
     Aspect("switchover-async", STANDARD, HOSTS | {"exit"}, 1, "a second fault", ("switchover",), 1),
     Aspect("exercise", STANDARD, HOSTS | {"exit"}, 1, "a second fault", ("exercise",), 1),
     Aspect("restart", DEV, ALL, 3, "", ("restart",), 1),
     Aspect("reboot", STANDARD, HOSTS | {"exit"}, 1, "a second fault", ("reboot",), 1),
     Aspect("provision", PREMIUM, HOSTS | {"exit"}, 1, "a second fault", ("create",), 1, made=False),
     Aspect("destroy", STANDARD, HOSTS | {"exit"}, 1, "a second fault", ("destroy",), 1),
+    Aspect("destroy-new", STANDARD, frozenset(), 0, "faults", ("create", "destroy"), 2, made=False, near=("calendar",)),
+    Aspect("destroy-new-sync", PREMIUM, frozenset(), 0, "faults", ("create", "destroy"), 2, made=False),
+    Aspect("destroy-moving", STANDARD, frozenset(), 0, "faults", ("switchover", "reboot", "destroy"), 2),
+    Aspect("allowed", STANDARD, frozenset({"die", "exit"}), 1, "bad luck", ("allow", "switchover"), 2, luck=0),
+    Aspect("lease-lost", LEASED, frozenset({"die", "lose"}), 1, "", fences=False),
+    Aspect("provider", PARKED_DEV, DARK, 2, "bad luck", near=("provider",), luck=0),
+    Aspect("provider-standby", PARKED, DARK, 2, "bad luck", near=("provider",), luck=0, steps=13),
+    Aspect("provider-moves", PARKED, DARK, 2, "bad luck", ("switchover",), 1, near=("provider",), luck=0, steps=12),
+    Aspect(
+        "provider-new", PARKED_DEV, DARK, 1, "bad luck", ("create",), 2, made=False, near=("provider", "word"), luck=0
+    ),
+    Aspect("archive", DEV, frozenset({"die", "store"}), 2, "", asked=1, near=("store", "word")),
+    Aspect("storm", DEV, STORMS, 1, "bad luck", asked=2, near=("storm",), luck=0),
+    Aspect("storm-standby", STANDARD, STORMS, 1, "bad luck", asked=1, near=("storm",), luck=0, steps=13),
+    Aspect("storm-flaps", DEV, STORMS, 1, "", near=("storm",), luck=7),
+    Aspect("freeze", STANDARD, frozenset({"die"}), 1, "bad luck", asked=2, near=("freeze",), luck=0),
+    Aspect("rollout", ROLLED_DEV, frozenset({"die"}), 1, "", asked=2, near=("rollout",)),
+    Aspect("rollout-standby", ROLLED, frozenset(), 0, "faults", asked=2, near=("rollout",)),
+    Aspect(
+        "calendar",
+        EXERCISED,
+        frozenset({"exit"}),
+        1,
+        "bad luck",
+        ("exercise", "exercise_move"),
+        2,
+        near=("calendar",),
+        luck=0,
+    ),
+    Aspect(
+        "durability",
+        PREMIUM,
+        frozenset({"override"}),
+        1,
+        "bad luck",
+        ("switchover", "restart"),
+        1,
+        near=("durability",),
+        luck=0,
+        steps=14,
+    ),
 )
 
 BY_NAME: dict[str, Aspect] = {aspect.name: aspect for aspect in ASPECTS}

@@ -13,9 +13,10 @@ from herder.fleet.leases import Wanted, wanted
 from herder.model.errors import HerderError
 from herder.model.plans import PLANS, Engine
 from herder.ports.driver import Position, Reading
-from herder.proof.product.acts import Act
+from herder.proof.product.acts import Act, in_reach
 from herder.proof.product.aspects import Aspect
 from herder.proof.product.context import Context
+from herder.proof.product.fleet import PERSON, Given, given
 from herder.proof.product.log import Log, LogWorld, Moved
 from herder.proof.product.report import Step
 from herder.proof.product.shelf import (
@@ -29,14 +30,13 @@ from herder.proof.product.shelf import (
     Shelf,
     member_name,
 )
-from herder.proof.product.small import Small
-
-PERSON = "a person"
+from herder.proof.product.small import Small, serves
 
 
 class Cause(NamedTuple):
     """A step of the log that the small world has no part in. orders: how many of a person's it takes. late: a deadline of
     the machine `ident`; works: of one whose effect is due. It passes by itself where nothing could be done in time.
+    given: what of the fleet gives it, and the conditions for that; None for all else.
     """
 
     step: Step
@@ -47,6 +47,17 @@ class Cause(NamedTuple):
     works: bool = False
     orders: int = 0
     consent: bool = False
+    given: Given | None = None
+
+    def may(self, small: Small) -> bool:
+        """Do its conditions hold in this small world?"""
+        given = self.given
+        if given is None:
+            return True
+        if given.needs & ~small.outside or given.lacks & small.outside:
+            return False
+        at_hand = given.serves < 0 or (in_reach(small, given.serves) and serves(small, given.serves))
+        return at_hand and (small.orders > 0 or not given.order) and (small.faults > 0 or not given.harm)
 
 
 class Causes:
@@ -58,6 +69,7 @@ class Causes:
         self._timed: dict[int, list[Cause]] = {}
         self._ordered: dict[int, list[Cause]] = {}
         self._wanted: dict[int, Wanted] = {}
+        self._given: dict[int, list[Cause]] = {}
 
     def wanted(self, log: int) -> Wanted:
         """What is to be done about the primary's lease, by the production function."""
@@ -79,7 +91,11 @@ class Causes:
             yield self.log.step(log, ("sign", act.besides), besides)
 
     def _told(self, event: str) -> dict[str, Any]:
-        return {"leased": True, "lease_s": LEASE_S} if event == "leased" else {}
+        told: dict[str, dict[str, Any]] = {
+            "leased": {"leased": True, "lease_s": LEASE_S},
+            "last_read": {"last_read": {}},
+        }
+        return told.get(event, {})
 
     def _facts(self, facts: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
         kind = self.aspect.kind
@@ -106,6 +122,18 @@ class Causes:
             if ordered is None:
                 ordered = self._ordered[log] = [*self._orders(log)]
             yield from ordered
+        if self.aspect.near:
+            given = self._given.get(log)
+            if given is None:
+                given = self._given[log] = [*self._of_the_fleet(log)]
+            yield from (cause for cause in given if cause.may(small))
+
+    def _of_the_fleet(self, log: int) -> Iterator[Cause]:
+        for place, each in enumerate(given(self.log.world(self.log.shelves[log]), self.aspect.near)):
+            moved = self.log.step(log, ("given", place), each.inputs)
+            if moved is not None:
+                step = Step(each.who, "log", each.words)
+                yield Cause(step, moved, each.fair, each.late, SERVICE, orders=int(each.order), given=each)
 
     def _deadlines(self, log: int) -> Iterator[Cause]:
         for ident, machine in self.log.world(self.log.shelves[log]).cells.items():
@@ -164,6 +192,7 @@ def _ordered(order: str, world: LogWorld, kind: Kind) -> Iterator[Sequence[Input
         "destroy": lambda world: commands.destroy_service(world, NAME, NAME, PERSON),
         "allow": lambda world: commands.allow_failover(world, NAME, PERSON),
         "exercise": lambda world: exercise.begin(world, NAME, "failover", "asked", NOW_MS, _read, PERSON),
+        "exercise_move": lambda world: exercise.begin(world, NAME, "switchover", "asked", NOW_MS, _read, PERSON),
         "create": partial(_create, kind=kind),
     }
     if order == "reboot":
@@ -189,4 +218,7 @@ def _create(world: LogWorld, kind: Kind) -> Sequence[Input]:
     wish = commands.Wish(
         NAME, Engine.POSTGRES, PLANS[kind.plan], 0, secrets, "10.0.0.", kind.on_isolation, "", PERSON,
     )  # fmt: skip
-    return [] if world.cells else commands.create_service(world, wish)
+    if SERVICE in world.cells:
+        return []
+    world.next_id = SERVICE
+    return commands.create_service(world, wish)

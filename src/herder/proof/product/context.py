@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from herder.machines.dependency import What
 from herder.machines.table import State
-from herder.proof.product.shelf import FIRST_PLAYBOOK, Kind, Seen, Shelf, Work, turn_mask
+from herder.proof.product.shelf import FIRST_PLAYBOOK, NEAR, Kind, Seen, Shelf, Work, turn_mask
 
 SETTLED = ("available", "uncertain")
 """States of a server in which its agent is asked."""
@@ -65,6 +66,7 @@ _MASKS = ("standbys", "voters", "new_voters", "keep", "recorded", "everybody", "
 
 def contexts(shelf: Shelf, kind: Kind, tables: Mapping[str, Seen]) -> Iterator[Context]:
     """Every effect that is due in a state of the log."""
+    yield from _of_near(shelf, kind, tables)
     if shelf.blank:
         return
     for place, work in enumerate(shelf.works):
@@ -90,6 +92,18 @@ def _of_work(shelf: Shelf, kind: Kind, place: int, work: Work, effect: str) -> C
         leased=old >= 0 and shelf.members[old].leased, rested=bool(work.get("rest")), rank=work.rank,
         asks=work.asks,
     )  # fmt: skip
+
+
+def _of_near(shelf: Shelf, kind: Kind, tables: Mapping[str, Seen]) -> Iterator[Context]:
+    """Of the fleet's machines. rested: its store's, not its provider's; well: the archive in it is."""
+    archive = shelf.near("archive")
+    for near in shelf.around:
+        effect = tables[near.kind].by_name[near.state].effect
+        if effect is not None:
+            yield Context(
+                effect.name, NEAR[near.kind], near.kind, near.state, up=_up(shelf, ("available",)), everybody=(1 << kind.members) - 1,
+                rested=near.get("what") == What.OBJECT_STORE, well=archive is None or archive.state == "available",
+            )  # fmt: skip
 
 
 def _up(shelf: Shelf, states: tuple[str, ...]) -> int:

@@ -10,17 +10,22 @@ from collections.abc import Iterator
 from herder.fleet.leases import Wanted
 from herder.ports.driver import Position, Reading, Role
 from herder.ports.wire import MemberPulse
-from herder.proof.product.acts import Act, harmed, in_reach
+from herder.proof.product.acts import Act, harmed, in_reach, struck
 from herder.proof.product.shelf import TERM, Kind, Shelf
 from herder.proof.product.shelf import member_name as name
 from herder.proof.product.small import (
     AGED,
     BOUND,
     DEAD,
+    DEAF,
     EMPTY,
     FROZEN,
+    OVERRIDES,
     PRIMARY,
+    PROVIDER,
     STANDBY,
+    STORE,
+    STORM,
     TRASHED,
     UNBOUND,
     UP,
@@ -46,7 +51,7 @@ JUST, LONG = 1.0, 100.0
 
 def faults(world: Small, kinds: frozenset[str]) -> Iterator[Act]:
     """What the world may do of these kinds: each costs one of its faults."""
-    worse = harmed(world)
+    worse = struck(world)
     if worse is None:
         return
     for slot, member in enumerate(world.members):
@@ -82,6 +87,53 @@ def faults(world: Small, kinds: frozenset[str]) -> Iterator[Act]:
             yield Act(f"{name(slot)} falls far behind", change(worse, slot, far=True), fair=False, whom=slot)
 
 
+_OUTSIDE = {
+    "provider": (PROVIDER, "the provider stops answering"), "store": (STORE, "the object store stops taking anything"),
+    "override": (OVERRIDES, "a role's commits are set to wait for nobody"),
+}  # fmt: skip
+
+
+def disasters(world: Small, kinds: frozenset[str]) -> Iterator[Act]:
+    """What goes wrong outside of the service, or strikes it together with many others: each costs one fault."""
+    worse = struck(world)
+    if worse is None:
+        return
+    for kind, (bit, words) in _OUTSIDE.items():
+        if kind in kinds and not world.outside & bit:
+            yield Act(words, worse._replace(outside=worse.outside | bit), fair=False)
+    if world.outside & STORM:
+        return
+    everybody = range(len(world.members))
+    stormy = worse._replace(outside=worse.outside | STORM)
+    if "power" in kinds:
+        dark = stormy
+        for slot in everybody:
+            dark = change(dark, slot, host=DEAD, runs=False)
+        yield Act("the whole zone loses its power", settle(dark), fair=False)
+    mute = stormy
+    for slot in everybody:
+        mute = change(mute, slot, control=False)
+    if "mute" in kinds:
+        yield Act("the whole zone is cut off from the controller", mute, fair=False)
+    if "deaf" in kinds:
+        deaf = mute._replace(outside=mute.outside | DEAF)
+        yield Act("the controller is cut off from everybody", deaf, fair=False)
+
+
+def relief(world: Small) -> Iterator[Act]:
+    """What is wrong outside ends."""
+    for bit, words in _OUTSIDE.values():
+        if world.outside & bit:
+            yield Act(f"it is over: {words}", world._replace(outside=world.outside & ~bit))
+    if world.outside & DEAF:
+        heard = world._replace(outside=world.outside & ~(DEAF | STORM))
+        for slot in range(len(world.members)):
+            heard = change(heard, slot, control=True)
+        yield Act("the controller hears everybody again", heard)
+    elif world.outside & STORM and all(m.host == UP and m.control for m in world.members):
+        yield Act("the rest of the zone is well again", world._replace(outside=world.outside & ~STORM))
+
+
 def _is_left_behind(world: Small, slot: int) -> bool:
     """A standby that lacks what was acknowledged, while a primary goes on writing."""
     leads = any(serves(world, other) and member.branch == world.leads for other, member in enumerate(world.members))
@@ -96,7 +148,7 @@ def mends(world: Small) -> Iterator[Act]:
             if member.lease == AGED:
                 thawed = change(thawed, slot, runs=False)
             yield Act(f"the host of {name(slot)} thaws", settle(thawed), whom=slot)
-        if not member.control:
+        if not member.control and not world.outside & DEAF:
             yield Act(
                 f"the controller reaches {name(slot)} again", settle(change(world, slot, control=True)), whom=slot
             )
@@ -133,8 +185,10 @@ def signs(shelf: Shelf, world: Small, kind: Kind) -> Iterator[Act]:
             if server.state == "available" and (worse := harmed(world)) is not None:
                 words = f"pulses of the server of {name(slot)} are late"
                 yield Act(words, worse, besides=((kind.server(slot), "silent"),), fair=False)
-        elif server.state == "available":
-            yield Act(f"the server of {name(slot)} is silent", world, besides=((kind.server(slot), "silent"),))
+        elif server.state == "available" and not world.outside & DEAF:  # who is deaf judges nobody
+            read = () if kind.sync else ((kind.member(slot), "last_read"),)
+            besides = (*read, (kind.server(slot), "silent"))
+            yield Act(f"the server of {name(slot)} is silent", world, besides=besides)
             if shelf.members[slot].state == "available":
                 words = f"the connection of the agent of {name(slot)} closes"
                 yield Act(words, world, besides=((kind.member(slot), "suspected"),), fair=False)

@@ -11,9 +11,12 @@ from herder.engine.columns import Columns
 from herder.engine.decide import Input, decide
 from herder.engine.record import Move
 from herder.engine.world import Ids, Machine, World
+from herder.machines.table import ADOPT
 from herder.proof.product import steps
 from herder.proof.product.report import Tables
 from herder.proof.product.shelf import (
+    BLANK,
+    NEAR,
     NOW_MS,
     SERVICE,
     Cell,
@@ -23,7 +26,7 @@ from herder.proof.product.shelf import (
     member_name,
     watched,
 )
-from herder.proof.product.shelving import Ranks, canonical, machines_of, ranks_of, shelf_of
+from herder.proof.product.shelving import Ranks, canonical, is_work, machines_of, ranks_of, shelf_of
 from herder.remedies.catalogue import Catalogue
 
 NEWEST = 1000
@@ -45,12 +48,14 @@ _COLUMNS = Columns()
 
 
 class LogWorld(World):
-    """What decisions read of a world, over a few machines. There are no incidents, freezes, dependencies or other services."""
+    """What decisions read of a world, over a few machines: one service's, and what of the fleet is near it. There are no other services."""
 
-    def __init__(self, tables: Mapping[str, Seen], machines: dict[int, Cell]) -> None:  # the arrays are not needed
+    def __init__(
+        self, tables: Mapping[str, Seen], machines: dict[int, Cell], free: int = 0
+    ) -> None:  # the arrays are not needed
         self.tables = tables
         self.cells = machines
-        self.next_id = max(machines, default=0) + 1
+        self.next_id = max(max(machines, default=0) + 1, free)
         self.columns = _COLUMNS
         self.attention = _Attention()  # type: ignore[assignment]  # all that the catalogue asks of it
         self.seq = self.epoch = 0
@@ -80,19 +85,21 @@ class LogWorld(World):
 
     def playbooks_of(self, service: int) -> list[Machine]:
         """Live playbooks of the service."""
-        return [m for m in self.cells.values() if not m.table.unit and m.kind != "page" and m.live]
+        return [m for m in self.cells.values() if is_work(m)]
 
     def open_pages(self, subject: int) -> list[Machine]:
-        """Open pages; all are about the service."""
-        return [m for m in self.cells.values() if m.kind == "page" and m.state == "open"]
+        """Open pages about it."""
+        return [m for m in self.cells.values() if m.kind == "page" and m.state == "open" and m.data["subject"] == subject]  # fmt: skip
 
     def ids(self, kind: str) -> Ids:
-        """None that a budget of the fleet would count."""
-        return _NOBODY
+        """Of the fleet's; none that a budget of the fleet would count."""
+        return self.ids_in(kind, *self.tables[kind].state_names) if kind in NEAR else _NOBODY
 
     def ids_in(self, kind: str, *states: str) -> Ids:
-        """None: neither incident nor freeze nor dependency stands in the way."""
-        return _NOBODY
+        """Of the fleet's, and their pages."""
+        if kind not in NEAR and kind != "page":
+            return _NOBODY
+        return np.array([m.id for m in self.cells.values() if m.kind == kind and m.state in states], np.uint32)
 
     def count(self, kind: str, *states: str) -> int:
         """Nobody else's servers are being started."""
@@ -115,11 +122,14 @@ class Moved(NamedTuple):
 
 
 class Log:
-    """Every state of the log that was met, by number, and every step from it. covered: rows that fired, (kind, number)."""
+    """Every state of the log that was met, by number, and every step from it. covered: rows that fired, (kind, number). free: ids
+    from here on are nobody's.
+    """
 
-    def __init__(self, tables: Tables, kind: Kind) -> None:
+    def __init__(self, tables: Tables, kind: Kind, free: int = 0) -> None:
         self.tables = watched(tables)
         self.kind = kind
+        self.free = free
         self.review = Catalogue(FAILOVERS_PER_HOUR).review
         self.shelves: list[Shelf] = []
         self.covered: set[tuple[str, int]] = set()
@@ -136,6 +146,14 @@ class Log:
             self.shelves.append(shelf)
         return found
 
+    def adopted(self, shelf: Shelf) -> int:
+        """The state after a service that runs like this was taken over."""
+        cells = machines_of(shelf, self.kind, self.tables).values()
+        inputs = [Input(cell.id, ADOPT, dict(cell.data), create=cell.kind) for cell in cells]
+        moved = self.step(self.number(BLANK), ("adopted",), inputs)
+        assert moved is not None
+        return moved.to
+
     def canonical(self, number: int) -> tuple[int, tuple[tuple[int, ...], ...]]:
         """The state with its members named the least way, and the turns (old slot -> new slot) that lead there."""
         found = self._canonical.get(number)
@@ -146,7 +164,7 @@ class Log:
 
     def world(self, shelf: Shelf) -> LogWorld:
         """The machines of a state, as decisions and commands read them."""
-        return LogWorld(self.tables, machines_of(shelf, self.kind, self.tables))
+        return LogWorld(self.tables, machines_of(shelf, self.kind, self.tables), self.free)
 
     def step(
         self, number: int, key: tuple[Any, ...], cause: Sequence[Input], shelf: Shelf | None = None

@@ -58,7 +58,7 @@ class Violation:
 class Searched:
     """One aspect. seconds: of a processor; depth: steps of the longest shortest way; whole: every reachable state was seen; resting: states that rest;
     by_person: states from which, without a further fault, only a person who was paged can make it well;
-    rows: (kind, number of the row in its table) that fired.
+    rows: (kind, number of the row in its table) that fired; steps: the bound of its ways, 0 = none.
     """
 
     name: str
@@ -72,6 +72,7 @@ class Searched:
     abstracts: str
     rows: frozenset[tuple[str, int]] = frozenset()
     violations: tuple[Violation, ...] = ()
+    steps: int = 0
 
 
 @dataclass(frozen=True, slots=True)

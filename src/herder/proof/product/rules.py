@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from herder.proof.product.context import Context
 from herder.proof.product.log import Moved
-from herder.proof.product.shelf import OLDEST, Kind, Shelf
+from herder.proof.product.shelf import EXERCISE, OLDEST, Kind, Shelf
 from herder.proof.product.small import (
     AGED,
     DEAD,
@@ -19,6 +19,9 @@ from herder.proof.product.small import (
     serves,
 )
 
+AT_EASE = ("available", "over", "aborted", "released", "done")
+"""States of the fleet's machines in which nothing is under way or held."""
+
 ENDING = ("retiring", "retired", "archived", "terminated")
 LEADS = ("promote_candidate", "promote_drained")
 
@@ -29,7 +32,8 @@ RULES: dict[str, str] = {
     "S4": "no promotion behind the plan's bound",
     "S5": "nothing is retired or trashed without its owner's consent",
     "S6": "no remedy begins against what is only uncertain",
-    "S8": "tries are counted, pauses are kept, one automatic failover an hour",
+    "S7": "nothing is ended by itself where remedies are frozen, or out of turn in a recovery",
+    "S8": "tries are counted, pauses are kept, one automatic failover an hour, nothing is begun that its provider is needed for and cannot do",
     "S9": "rest (well, over, or a person has the word) can be reached from every state",
     "S10": "terms never go back, each change of the lead has its own, no agent is ahead of the log",
     "S11": "terminated absorbs",
@@ -44,7 +48,8 @@ SEEN: dict[str, str] = {
     "S4": "every promotion | failover-async, failover-unfenced",
     "S5": "every state | all; consent is given in destroy only",
     "S6": "every step of the log that begins a failover, strike or rebuild | all but provision",
-    "S8": "every state's counts, every step that begins a remedy | all",
+    "S7": "every step that begins a remedy | storm, freeze",
+    "S8": "every state's counts, every step that begins a remedy | all; what its provider must answer for in provider",
     "S9": "every state, backwards from rest, by any way and by fair ones | all that were seen whole",
     "S10": "every step of the log, every agent's promise | all; takeover with jobs of the past",
     "S11": "every step of the log | destroy",
@@ -117,6 +122,7 @@ def _sync_set_broken(shelf: Shelf, small: Small, kind: Kind, due: Sequence[Conte
     if (
         not kind.sync
         or shelf.state == "installing"
+        or shelf.state in ENDING  # it may be destroyed before its first set is loaded
         or not serves(small, shelf.primary)
         or primary.branch != small.leads
     ):
@@ -132,12 +138,12 @@ def _sync_set_broken(shelf: Shelf, small: Small, kind: Kind, due: Sequence[Conte
 
 def rests(shelf: Shelf, *, sync: bool) -> str:
     """How a state of the log rests: 'well', 'over', 'paged' (a person has the word), '' not at all."""
-    if shelf.pages:
+    if shelf.pages or any(near.pages for near in shelf.around):
         return "paged"
+    if shelf.works or any(near.state not in AT_EASE for near in shelf.around) or dict(shelf.notes).get(EXERCISE):
+        return ""
     if shelf.blank:
         return "over"
-    if shelf.works:
-        return ""
     if shelf.state in ("retired", "terminated") and all(unit.state in ENDING for unit in shelf.members + shelf.servers):
         return "over"
     enrolled = shelf.voters | 1 << shelf.primary

@@ -16,17 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from herder.proof.product import rules
-from herder.proof.product.acts import UNAWARE, Act, Marks, Rules, moved_marks, refuses, slots, squashed
+from herder.proof.product.acts import UNAWARE, Act, Marks, Rules, harmed, moved_marks, refuses, slots, squashed
 from herder.proof.product.aspects import Aspect
 from herder.proof.product.causes import Cause, Causes
 from herder.proof.product.context import Context, contexts
-from herder.proof.product.environment import data, faults, leases, mends, signs, writes
+from herder.proof.product.environment import data, disasters, faults, leases, mends, relief, signs, writes
 from herder.proof.product.fairness import Graph, stuck
 from herder.proof.product.keeping import HANDLERS
 from herder.proof.product.log import Log, Moved
 from herder.proof.product.report import Budget, Searched, Step, Tables, Violation
-from herder.proof.product.shelf import BLANK, member_name, serving
-from herder.proof.product.small import Small, at_rest, normal, turn_small, unmade
+from herder.proof.product.shelf import BLANK, FREE, member_name, serving
+from herder.proof.product.small import PROVIDER, Small, at_rest, normal, turn_small, unmade
+from herder.proof.product.watching import NEEDS_PROVIDER, WATCHING, unanswered
 from herder.proof.product.words import trace
 
 SHIFT = 32
@@ -74,7 +75,7 @@ class Search:
 
     def __init__(self, tables: Tables, aspect: Aspect) -> None:
         self.aspect = aspect
-        self.log = Log(tables, aspect.kind)
+        self.log = Log(tables, aspect.kind, FREE if aspect.near else 0)
         self.causes = Causes(self.log, aspect)
         self.rules = Rules(fences=aspect.fences)
         self.worlds: list[Small] = []
@@ -175,7 +176,7 @@ class Search:
                 yield Next(log, to, False, None, "controller that lost its shard", act)  # noqa: FBT003  as fields
         for cause in self.causes.of(log, small):
             late = cause.late and (cause.ident in busy or (not cause.works and bool(busy)))
-            if cause.moved is not None and (not late or small.faults):
+            if cause.moved is not None and (not late or harmed(small) is not None):
                 to = self._hook(cause.moved, self._ordered(cause, world, late=late))
                 yield Next(cause.moved.to, to, cause.fair and not late, cause.moved, "time", None, cause)
 
@@ -194,6 +195,8 @@ class Search:
         if found is None:
             small = self.worlds[world]
             acts = (*faults(small, self.aspect.harm), *mends(small), *data(small))
+            if self.aspect.near:
+                acts = (*acts, *disasters(small, self.aspect.harm), *relief(small))
             found = self._alone[world] = self._numbered(acts, None)
         return found
 
@@ -230,10 +233,17 @@ class Search:
         key = number << SHIFT | world
         found = self._acts.get(key)
         if found is None:
-            handler = HANDLERS.get(context.effect)
-            acts = handler(context, self.worlds[world], self.rules) if handler is not None else ()
-            found = self._acts[key] = self._numbered(acts, context)
+            found = self._acts[key] = self._numbered(self._acted(context, self.worlds[world]), context)
         return found
+
+    def _acted(self, context: Context, small: Small) -> Iterable[Act]:
+        rules = self.rules
+        if small.outside & PROVIDER:
+            if context.effect in NEEDS_PROVIDER:
+                return unanswered(context, small)
+            rules = Rules(fences=False)
+        handler = HANDLERS.get(context.effect) or WATCHING.get(context.effect)
+        return handler(context, small, rules) if handler is not None else ()
 
     def _steps(self, log: int, done: Done, who: str, context: Context | None) -> Iterator[Next]:
         act, to, says = done
@@ -264,10 +274,13 @@ class Search:
 
     def _ordered(self, cause: Cause, world: int, *, late: bool) -> int:
         """What it takes from what the world may do: an order, or a fault where an answer would have come in time."""
-        if not (cause.orders or late):
+        struck = cause.given is not None and cause.given.harm
+        if not (cause.orders or late or struck):
             return world
         small = self.worlds[world]
-        left = small._replace(orders=small.orders - cause.orders, faults=small.faults - late)
+        if late:
+            small = harmed(small) or small
+        left = small._replace(orders=small.orders - cause.orders, faults=small.faults - struck)
         return self.world(left._replace(consent=small.consent or cause.consent))
 
     def _hook(self, moved: Moved, world: int) -> int:
@@ -288,9 +301,11 @@ class Search:
         aspect = self.aspect
         kind, members = aspect.kind, aspect.kind.members
         if aspect.made:
-            small = at_rest(members, sync=kind.sync, faults=aspect.faults, orders=aspect.asked)
-            return self.log.number(serving(kind)), self.world(small)
-        return self.log.number(BLANK), self.world(unmade(members, faults=aspect.faults, orders=aspect.asked))
+            small = at_rest(members, sync=kind.sync, faults=aspect.faults, orders=aspect.asked, luck=aspect.luck)
+            return self.log.adopted(serving(kind)), self.world(small)
+        return self.log.number(BLANK), self.world(
+            unmade(members, faults=aspect.faults, orders=aspect.asked, luck=aspect.luck)
+        )
 
     def run(self, budget: Budget) -> Searched:
         """Search until everything was seen or the budget is used up. Nothing that is made here goes round in circles, so the
@@ -310,6 +325,9 @@ class Search:
         found: list[Violation] = []
         at, whole = 0, True
         while at < len(self.logs):
+            if self.aspect.steps and self.depths[at] >= self.aspect.steps:
+                whole = False
+                break
             if len(self.logs) >= budget.most or (not at & 1023 and time.process_time() - began > budget.seconds):
                 whole = False
                 break
@@ -327,7 +345,7 @@ class Search:
         by_person = int(stuck(graph, self._resting("well", "over"), fair_only=True).sum()) if whole else 0
         return Searched(
             self.aspect.name, len(self.logs), len(self.sources), time.process_time() - began, max(self.depths), whole,
-            int(resting.sum()), by_person, self.aspect.abstracts, frozenset(self.log.covered), tuple(found),
+            int(resting.sum()), by_person, self.aspect.abstracts, frozenset(self.log.covered), tuple(found), self.aspect.steps,
         )  # fmt: skip
 
     # ---- rest

@@ -16,9 +16,11 @@ from herder.machines.table import Facts, Row, State, Table
 from herder.proof.product.report import Tables
 
 SERVICE = 1
+EXERCISED = 18
 FAILED = 19
 FIRST_PLAYBOOK = 20
 FIRST_PAGE = 60
+FIRST_NEAR_PAGE = 90
 NOW_MS = 10_000_000_000
 """Steps happen at one moment: what is early waits until a step of its own says that its time is over."""
 
@@ -38,7 +40,7 @@ STEP = 8
 BOOTS_MOST = 4
 FAILOVERS_MOST = 2
 
-CALLED = frozenset({"failover_blocked", "rebuild_fails"})
+CALLED = frozenset({"failover_blocked", "rebuild_fails", "exercise_failed", "durability_overridden"})
 """Pages that decisions look for; of all others it is kept that one is open."""
 
 SOME_PAGE = "another"
@@ -78,7 +80,8 @@ PLAIN_FACTS = (
 class Unit(NamedTuple):
     """A member or a server. role, deposed, leased, gone: of members; boots, planned: of servers. pending: its pause lasts.
 
-    playbook: place of the playbook that holds it, NOBODY without; gone: its provider said that nothing of it runs.
+    playbook: place of the playbook that holds it, NOBODY without; gone: its provider said that nothing of it runs;
+    rolled: the rollout that goes on has rebooted it.
     """
 
     state: str
@@ -91,6 +94,20 @@ class Unit(NamedTuple):
     gone: bool = False
     planned: bool = False
     rank: int = 0
+    rolled: bool = False
+
+
+class Near(NamedTuple):
+    """A machine of the fleet's that has to do with the service. facts: what decisions read of it; pages: open ones about it."""
+
+    kind: str
+    state: str
+    facts: tuple[tuple[str, Any], ...] = ()
+    pages: tuple[str, ...] = ()
+
+    def get(self, fact: str, default: Any = None) -> Any:
+        """One fact."""
+        return dict(self.facts).get(fact, default)
 
 
 class Work(NamedTuple):
@@ -116,7 +133,8 @@ class Work(NamedTuple):
 
 class Shelf(NamedTuple):
     """All machines of the service as a value. voters: a mask of slots. failed: the kind of the playbook that failed last.
-    empty: the member that was found without data, -1 for none.
+    empty: the member that was found without data, -1 for none. around: machines of the fleet's, by kind; notes: what the
+    service notes of them (`Kind.notes`).
     """
 
     state: str
@@ -134,16 +152,26 @@ class Shelf(NamedTuple):
     works: tuple[Work, ...]
     pages: tuple[str, ...]
     blank: bool = False
+    around: tuple[Near, ...] = ()
+    notes: tuple[tuple[str, Any], ...] = ()
+
+    def near(self, kind: str) -> Near | None:
+        """The machine of this kind of the fleet's, None when there is none."""
+        return next((each for each in self.around if each.kind == kind), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What does not change of a service: how many members, whether commits wait, what an isolated primary does."""
+    """What does not change of a service: how many members, whether commits wait, what an isolated primary does.
+
+    notes: which of the facts that it notes about the fleet are kept; where nothing of the fleet is near, none are.
+    """
 
     members: int
     sync: bool
     on_isolation: str = "serve"
     plan: str = "premium"
+    notes: tuple[str, ...] = ()
 
     def member(self, slot: int) -> int:
         """The id of the member in a slot."""
@@ -204,11 +232,31 @@ FORGOTTEN = frozenset({
     "counted",  # numbers of lives that never began: they are not used again
     "exercise_run", "exercise_last", "exercise_set",  # the calendar of exercises: when one is asked for is anybody's guess
     "evidence", "cause",  # words for people, but for a server that is known to be gone
+    "why", "window", "total", "admitted", "done",  # words and counts for people, of incidents, freezes and rollouts
+    "times", "last_ms",  # how often a page was raised
 })  # fmt: skip
 """Facts that decisions read and that are left out on purpose."""
 
 
-KEPT = frozenset((*MEMBER_FACTS, *MEMBERS_FACTS, *PLAIN_FACTS, "server", "boots", "planned", "term", "name", "service"))
+EXERCISE, ROLLOUT = "exercise_run", "rollout"
+"""Notes of the service: the exercise that is not recorded as over; of its servers: the rollout that reboots them."""
+
+NEAR: dict[str, int] = {"dependency": 80, "archive": 81, "incident": 82, "freeze": 83, "rollout": 84}
+"""Kinds of the fleet's machines -> the id of the one that there may be."""
+
+FREE = 100
+"""Ids from here on are nobody's where something of the fleet is near."""
+
+NEAR_FACTS: dict[str, tuple[str, ...]] = {
+    "dependency": ("what", "scope", "told"), "archive": ("store", "service"), "incident": ("scopes", "scope", "rounds", "began_ms", "upto"),
+    "freeze": ("scope", "by"), "rollout": ("scope", "until_ms"),
+}  # fmt: skip
+"""What is kept of each."""
+
+KEPT = frozenset((
+    *MEMBER_FACTS, *MEMBERS_FACTS, *PLAIN_FACTS, "server", "boots", "planned", "term", "name", "service", "rolled",
+    *(fact for facts in NEAR_FACTS.values() for fact in facts),
+))  # fmt: skip
 """Facts that are kept where there are any."""
 
 

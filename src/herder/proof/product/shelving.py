@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from herder.engine.world import Machine
@@ -12,8 +12,11 @@ from herder.proof.product.shelf import (
     BLANK,
     BOOTS_MOST,
     CALLED,
+    EXERCISE,
+    EXERCISED,
     FAILED,
     FAILOVERS_MOST,
+    FIRST_NEAR_PAGE,
     FIRST_PAGE,
     FIRST_PLAYBOOK,
     INCARNATION,
@@ -22,9 +25,12 @@ from herder.proof.product.shelf import (
     MEMBER_FACTS,
     MEMBERS_FACTS,
     NAME,
+    NEAR,
+    NEAR_FACTS,
     NOW_MS,
     OLDEST,
     PLAIN_FACTS,
+    ROLLOUT,
     SERVICE,
     SOME_PAGE,
     STEP,
@@ -32,6 +38,7 @@ from herder.proof.product.shelf import (
     Cell,
     Kept,
     Kind,
+    Near,
     Seen,
     Shelf,
     Unit,
@@ -43,9 +50,11 @@ from herder.proof.product.shelf import (
 
 def machines_of(shelf: Shelf, kind: Kind, tables: Mapping[str, Seen]) -> dict[int, Cell]:
     """The machines of a value, as decisions know them."""
-    if shelf.blank:
-        return {}
     made = _Making(kind, tables)
+    for near in shelf.around:
+        made.near(near)
+    if shelf.blank:
+        return made.cells
     made.service(shelf)
     for slot, (member, server) in enumerate(zip(shelf.members, shelf.servers, strict=True)):
         made.member(slot, member)
@@ -82,7 +91,7 @@ class _Making:
             "retry_ms": NOW_MS + 1 if shelf.retry else 0, "strike_retry_ms": NOW_MS + 1 if shelf.strike_retry else 0,
             "failed_playbook": FAILED if shelf.failed else 0, "no_data": kind.member(shelf.empty) if shelf.empty >= 0 else 0,
         }  # fmt: skip
-        self.cell(SERVICE, "service", shelf.state, data)
+        self.cell(SERVICE, "service", shelf.state, data | self.noted(shelf))
         if shelf.failed:
             over = next(state.name for state in self.tables[shelf.failed].states if state.final)
             self.cell(FAILED, shelf.failed, over, {})
@@ -103,6 +112,8 @@ class _Making:
             "name": f"server-{slot}", "service": SERVICE, "member": kind.member(slot), "incarnation": INCARNATION,
             "boots": unit.tries, "planned": unit.planned,
         }  # fmt: skip
+        if ROLLOUT in self.kind.notes:
+            data |= {"rolled": NEAR[ROLLOUT] * unit.rolled, ROLLOUT: NEAR[ROLLOUT] * unit.planned}
         self.cell(kind.server(slot), "server", unit.state, data, unit.rank, NOW_MS if unit.pending else 0)
 
     def work(self, place: int, work: Work) -> None:
@@ -122,6 +133,25 @@ class _Making:
                 data[name] = value
         self.cell(FIRST_PLAYBOOK + place, work.kind, work.state, data, work.rank, NOW_MS if work.pending else 0)
 
+    def near(self, near: Near) -> None:
+        ident = NEAR[near.kind]
+        self.cell(ident, near.kind, near.state, {"name": f"{near.kind}-1"} | dict(near.facts))
+        for reason in near.pages:
+            facts = {"subject": ident, "service": ident, "reason": reason, "times": 1}
+            self.cell(max(FIRST_NEAR_PAGE, *self.cells) + 1, "page", "open", facts)
+
+    def noted(self, shelf: Shelf) -> dict[str, Any]:
+        """What the service notes of the fleet; an exercise's playbook that is over is a machine of its own."""
+        data = dict(shelf.notes)
+        if EXERCISE in data:
+            kind, state = data[EXERCISE]
+            live = (FIRST_PLAYBOOK + place for place, work in enumerate(shelf.works) if work.kind == kind)
+            ident = EXERCISED if state else next(live)
+            if state:
+                self.cell(EXERCISED, kind, state, {"name": kind})
+            data[EXERCISE] = {"playbook": ident, "began_ms": NOW_MS, "how": kind}
+        return data
+
 
 Ranks = Mapping[int, tuple[int, int]]
 """What `ranks_of` says, by machine."""
@@ -131,13 +161,13 @@ def shelf_of(machines: Mapping[int, Machine], kind: Kind, ranks: Ranks) -> Shelf
     """The value of machines."""
     service = machines.get(SERVICE)
     if service is None:
-        return BLANK
+        return BLANK._replace(around=tuple(_around(machines)))
     found = sorted(
         (_work(machine, kind, service, ranks), machine.id) for machine in machines.values() if is_work(machine)
     )
     places = {ident: place for place, (_, ident) in enumerate(found)}
     data, failed = service.data, machines.get(service.data.get("failed_playbook", 0))
-    pages = {m.data["reason"] for m in machines.values() if m.kind == "page" and m.state == "open"}
+    pages = _pages(machines, SERVICE)
     units = range(kind.members)
     primary = kind.slot(data["primary"])
     return Shelf(
@@ -146,9 +176,10 @@ def shelf_of(machines: Mapping[int, Machine], kind: Kind, ranks: Ranks) -> Shelf
         data.get("retry_ms", 0) > NOW_MS, data.get("strike_retry_ms", 0) > NOW_MS, int(data.get("timeline", 0)),
         kind.slot(data.get("no_data", 0)),
         tuple(_member(machines, kind, slot, places, leads=slot == primary) for slot in units),
-        tuple(_server(machines[kind.server(slot)], ranks) for slot in units),
+        tuple(_server(machines[kind.server(slot)], ranks, rolls=NEAR[ROLLOUT] in machines) for slot in units),
         tuple(work for work, _ in found),
         tuple(sorted(CALLED & pages)) + ((SOME_PAGE,) if pages - CALLED else ()),
+        around=tuple(_around(machines)), notes=tuple(_notes(service, kind, machines)),
     )  # fmt: skip
 
 
@@ -183,6 +214,40 @@ def ranks_of(machines: Mapping[int, Machine], kind: Kind) -> dict[int, tuple[int
     return found
 
 
+def _pages(machines: Mapping[int, Machine], subject: int) -> set[str]:
+    return {m.data["reason"] for m in machines.values() if m.kind == "page" and m.state == "open" and m.data["subject"] == subject}  # fmt: skip
+
+
+def _around(machines: Mapping[int, Machine]) -> Iterator[Near]:
+    """Those that are over are forgotten with their last page."""
+    for kind, ident in NEAR.items():
+        machine = machines.get(ident)
+        pages = tuple(sorted(_pages(machines, ident)))
+        if machine is not None and (machine.live or pages):
+            yield Near(kind, machine.state, tuple(_near_facts(machine)), pages)
+
+
+def _near_facts(machine: Machine) -> Iterator[tuple[str, Any]]:
+    for fact in NEAR_FACTS[machine.kind]:
+        value = machine.data.get(fact)
+        if isinstance(value, list | tuple):
+            value = tuple(value)
+        elif fact.endswith("_ms") and value:
+            value = NOW_MS
+        if value is not None:
+            yield fact, value
+
+
+def _notes(service: Machine, kind: Kind, machines: Mapping[int, Machine]) -> Iterator[tuple[str, Any]]:
+    for fact in kind.notes:
+        value = service.data.get(fact)
+        if fact == EXERCISE and value:
+            playbook = machines[value["playbook"]]
+            value = playbook.kind, "" if is_work(playbook) else playbook.state
+        if value:
+            yield fact, value
+
+
 def _work(machine: Machine, kind: Kind, service: Machine, ranks: Ranks) -> Work:
     facts: list[tuple[str, Any]] = []
     for name, value in machine.data.items():
@@ -212,11 +277,11 @@ def _member(machines: Mapping[int, Machine], kind: Kind, slot: int, places: Mapp
     )  # fmt: skip
 
 
-def _server(machine: Machine, ranks: Ranks) -> Unit:
+def _server(machine: Machine, ranks: Ranks, *, rolls: bool) -> Unit:
     return Unit(
         machine.state, tries=min(int(machine.data.get("boots", 0)), BOOTS_MOST),
         pending=machine.state == "unavailable" and machine.since_ms == NOW_MS, planned=bool(machine.data.get("planned")),
-        rank=ranks.get(machine.id, (0, 0))[0],
+        rank=ranks.get(machine.id, (0, 0))[0], rolled=rolls and machine.data.get("rolled") == NEAR[ROLLOUT],
     )  # fmt: skip
 
 

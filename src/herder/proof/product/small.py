@@ -14,6 +14,10 @@ NOBODY = -1
 FARTHEST = 3
 UNBOUND, BOUND, AGED = range(3)
 
+PROVIDER, STORE, DEAF, STORM, OVERRIDES = (1 << bit for bit in range(5))
+"""What is wrong outside of the service (`Small.outside`): the provider does not answer; the object store takes nothing; the
+controller's own pulse does not come back; what befell this service befell many; a role's commits wait for nobody."""
+
 Point = tuple[int, int]
 
 
@@ -55,8 +59,10 @@ class Small(NamedTuple):
     """The small world. acknowledged: the last write of which a client was told; leads: the branch of the newest primary.
 
     flush: what the others must reach before a struck voter may be forgotten, -1 = nothing is struck. faults, orders: how
-    often the world may still do harm, and a person ask for something. zombie: an effect's context that a controller without
+    often the world may still do harm, and a person ask for something. luck: how much bad luck there may still be, -1 = each
+    piece is one of the faults. zombie: an effect's context that a controller without
     its shard goes on with. consent: the owner typed the name. broken: the rule that this state breaks, '' for none.
+    outside: what is wrong outside of the service, a mask.
     """
 
     members: tuple[Member, ...]
@@ -69,6 +75,8 @@ class Small(NamedTuple):
     zombie: Any = None
     consent: bool = False
     broken: str = ""
+    outside: int = 0
+    luck: int = -1
 
 
 def change(world: Small, slot: int, **fields: Any) -> Small:
@@ -265,15 +273,15 @@ def turned_mask(mask: int, turn: tuple[int, ...]) -> int:
     return sum(1 << turn[slot] for slot in range(len(turn)) if mask >> slot & 1)
 
 
-def at_rest(count: int, *, sync: bool, faults: int, orders: int) -> Small:
+def at_rest(count: int, *, sync: bool, faults: int, orders: int, luck: int = -1) -> Small:
     """The world of a service that is well: the first member leads, the others follow it and have everything."""
     waits = (1 << count) - 2 if sync else 0
     primary = Member(role=PRIMARY, waits=waits, behind=FARTHEST)
     others = (Member(source=0, behind=FARTHEST) for _ in range(count - 1))
-    return Small((primary, *others), (Fork(NOBODY, 0, 1),), (0, 0), 0, faults, orders)
+    return Small((primary, *others), (Fork(NOBODY, 0, 1),), (0, 0), 0, faults, orders, luck=luck)
 
 
-def unmade(count: int, *, faults: int, orders: int) -> Small:
+def unmade(count: int, *, faults: int, orders: int, luck: int = -1) -> Small:
     """Nothing is there: no host, no data."""
     nobody = Member(host=DEAD, runs=False, role=EMPTY, behind=FARTHEST)
-    return Small((nobody,) * count, (Fork(NOBODY, 0, 1),), (0, 0), 0, faults, orders)
+    return Small((nobody,) * count, (Fork(NOBODY, 0, 1),), (0, 0), 0, faults, orders, luck=luck)

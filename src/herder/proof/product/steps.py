@@ -7,13 +7,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from herder.engine.decide import Decision, Input
 from herder.engine.world import Machine
 from herder.machines.verify import MUST_LAND
-from herder.proof.product.shelf import FIRST_PLAYBOOK, SERVICE
+from herder.proof.product.shelf import FIRST_PLAYBOOK, NEAR, SERVICE
 
 LEADING = ("failover", "switchover")
 HELD = ("member", "server")
 
 ONE_WORD = ("silent", "silent_long", "suspected", "recheck")
 """Events that say that somebody misses it, or nothing but time."""
+
+AUTOMATION = "herder"
+HOLDING = ("incident", "freeze", "dependency")
+FREEZING = ("verifying", "ours", "paused", "frozen")
+DOWN = ("uncertain", "unavailable")
+ENDS_SOMETHING = ("failover", "rebuild", "strike", "restart", "boot")
+TAKES_TURNS = ("failover", "restart", "rebuild")
+ASKS_PROVIDER = ("rebuild", "provision", "boot")
+"""What may hold remedies back, and which: said here once more, since the gate's own lists are what is checked."""
 
 Machines = Mapping[int, Machine]
 
@@ -26,15 +35,7 @@ def broken(before: Machines, after: Machines, decision: Decision, awaited: Seque
 
 
 def _broken(before: Machines, after: Machines, decision: Decision, awaited: Sequence[Input]) -> Iterator[str]:
-    for item, reason in decision.dropped:
-        kind = after[item.machine].kind if item.machine in after else ""
-        if not reason.startswith("means nothing"):
-            continue
-        if item in awaited:
-            yield f"outcomes: '{item.event}' of a {kind} that is {before[item.machine].state} has no row"
-        for where, event, states, harm in MUST_LAND:
-            if (kind, item.event) == (where, event) and after[item.machine].state in states:
-                yield f"landing: '{event}' is dropped by a {kind} that is {after[item.machine].state}: {harm}"
+    yield from _dropped(before, after, decision, awaited)
     for move in decision.moves:
         table = after[move.machine].table
         source, target = table.state_names[move.source], table.state_names[move.target]
@@ -47,6 +48,45 @@ def _broken(before: Machines, after: Machines, decision: Decision, awaited: Sequ
     for ident, machine in after.items():
         if ident >= FIRST_PLAYBOOK and ident not in before:
             yield from _begun(before, after, machine)
+    if any(NEAR[kind] in before for kind in HOLDING):
+        yield from _held_back(before, after, decision)
+
+
+def _held_back(before: Machines, after: Machines, decision: Decision) -> Iterator[str]:
+    """What herder begins by itself: nothing where remedies are frozen, out of turn (S7), or without what it needs (S8)."""
+    for move in decision.moves:
+        machine = after[move.machine]
+        begun = machine.kind if move.machine not in before else "boot" if _is_boot(machine, move.event) else ""
+        if not begun or move.actor != AUTOMATION:
+            continue
+        for kind in HOLDING:
+            was, now = before.get(NEAR[kind]), after.get(NEAR[kind])
+            if was is None or now is None or was.state != now.state:
+                continue
+            if begun in ENDS_SOMETHING and was.state in FREEZING:
+                yield f"S7: a {begun} begins while remedies are frozen: the {kind} is {was.state}"
+            if begun in TAKES_TURNS and was.state == "recovering" and max(now.data.get("upto") or (0,)) < SERVICE:
+                yield f"S7: a {begun} begins, and its turn in the recovery has not come"
+            if begun in ASKS_PROVIDER and kind == "dependency" and was.state in DOWN and was.data["what"] == "provider":
+                yield f"S8: a {begun} begins while its provider is {was.state}"
+
+
+def _is_boot(machine: Machine, event: int) -> bool:
+    return machine.kind == "server" and machine.table.events[event] == "boot"
+
+
+def _dropped(before: Machines, after: Machines, decision: Decision, awaited: Sequence[Input]) -> Iterator[str]:
+    for item, reason in decision.dropped:
+        kind = after[item.machine].kind if item.machine in after else ""
+        if item.create and reason.endswith("exists"):
+            yield f"landing: a {item.create} is not made, since its id was given away in the same record"
+        if not reason.startswith("means nothing"):
+            continue
+        if item in awaited:
+            yield f"outcomes: '{item.event}' of a {kind} that is {before[item.machine].state} has no row"
+        for where, event, states, harm in MUST_LAND:
+            if (kind, item.event) == (where, event) and after[item.machine].state in states:
+                yield f"landing: '{event}' is dropped by a {kind} that is {after[item.machine].state}: {harm}"
 
 
 def _terms(before: Machines, after: Machines) -> Iterator[str]:
