@@ -50,6 +50,11 @@ class Declared:
         places: NDArray[np.int16] = self._of[columns.kind[ids].astype(np.uint16) << 8 | columns.state[ids]]
         return places
 
+    def one(self, world: World, machine: int) -> int:
+        """The same for one machine, without arrays."""
+        columns = world.columns
+        return int(self._of[int(columns.kind[machine]) << 8 | int(columns.state[machine])])
+
 
 DECLARED = Declared()
 

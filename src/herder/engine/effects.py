@@ -42,6 +42,9 @@ CRASHED = 8
 """Tries that a bug counts for: the longest pause at once."""
 
 
+FEW = 8
+"""Machines that are followed one by one: arrays cost more than they save for so few."""
+
 TICK_S = 0.001
 """The shortest wait: rounding must not make the alarm ring again and again before its time."""
 
@@ -86,7 +89,16 @@ class EffectRunner:
 
     def follow(self, world: World, moved: Iterable[int]) -> None:
         """Start what the new states declare; cancel what belonged to states that were left."""
-        self._follow(world, np.fromiter(dict.fromkeys(moved), np.uint32))
+        ids = [*dict.fromkeys(moved)]
+        if len(ids) <= FEW:  # most records move a machine or three, and most of those come to nothing here
+            self._world = world
+            self._cancel_left_of(world, ids)
+            ids = [ident for ident in ids if DECLARED.one(world, ident) != NONE]
+            if ids:
+                self._queue(world, np.array(ids, np.uint32))
+            self._pump()
+        else:
+            self._follow(world, np.array(ids, np.uint32))
 
     def follow_many(self, world: World, kind: str, target: str, machines: Ids) -> None:
         """The same for many machines of a kind that entered one state together, whole arrays at a time."""
@@ -105,9 +117,11 @@ class EffectRunner:
         """Of single work under way; a batch goes on for the others, and its outcome leaves those out who have moved."""
         if not self._singles:
             return
-        few = ids.tolist() if len(ids) <= len(self._singles) else list(self._singles)
+        self._cancel_left_of(world, ids.tolist() if len(ids) <= len(self._singles) else list(self._singles))
+
+    def _cancel_left_of(self, world: World, ids: Iterable[int]) -> None:
         entered = world.columns.entered
-        for ident in few:
+        for ident in ids:
             running = self._singles.get(ident)
             if running is not None and running[0] != int(entered[ident]):
                 del self._singles[ident]

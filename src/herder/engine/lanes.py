@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from string import Formatter
 
 import numpy as np
@@ -96,7 +97,11 @@ class Lanes:
     def push(self, world: World, effect: str, more: Waiting) -> None:
         """Each into the lane of its priority and its buckets. A missing handler is a bug: KeyError."""
         registered = self._handlers[effect]
+        fields = _fields_of(registered.bucket)
         ranks = world.columns.priority[more.ids]
+        if len(more) == 1 and not fields:
+            self._lane(registered, int(ranks[0]), tuple(registered.bucket.split())).fresh.push(more)
+            return
         for rank in sorted(set(ranks.tolist())):
             those = more.pick(ranks == rank)
             for buckets, which in _by_buckets(world, registered.bucket, those.ids):
@@ -109,9 +114,15 @@ class Lanes:
         return self._lanes[key]
 
 
+@cache
+def _fields_of(pattern: str) -> tuple[str, ...]:
+    """The facts that a pattern of buckets names."""
+    return tuple(dict.fromkeys(name for _, name, _, _ in Formatter().parse(pattern) if name))
+
+
 def _by_buckets(world: World, pattern: str, ids: Ids) -> list[tuple[tuple[str, ...], NDArray[np.bool_] | None]]:
     """The names of the buckets, and which of the machines draw from them (None: all of them)."""
-    fields = list(dict.fromkeys(name for _, name, _, _ in Formatter().parse(pattern) if name))
+    fields = _fields_of(pattern)
     if not fields:
         return [(tuple(pattern.split()), None)]
     values = [world.fact(ids, name, "", object).astype(str) for name in fields]
