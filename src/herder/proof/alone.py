@@ -55,6 +55,7 @@ GROUPS: tuple[Group, ...] = (
             Alone("service", "switchover_began", ("uncertain",)), Alone("service", "restored", ("upgrading",)),
             Alone("service", "abandoned", ("uncertain", "restart")), Alone("service", "no_data", ("upgrading",)),
             Alone("service", "exercise_began", ("available", "uncertain", "restart")),
+            Alone("service", "exercise_ended", ("uncertain", "restart")),
             Alone("service", "blocked", ("uncertain", "upgrading")), Alone("service", "primary_unavailable", ("restart",)),
         ),
     ),
@@ -64,7 +65,7 @@ GROUPS: tuple[Group, ...] = (
         "here does that to nobody; judged case by case in the tests of the judge and the leases",
         (
             Alone("member", "ill", ("available", "uncertain")), Alone("member", "exited", ("restart",)),
-            Alone("member", "released", ("uncertain", "unavailable", "restart")), Alone("member", "last_read", ("restart",)),
+            Alone("member", "released", ("uncertain", "unavailable", "restart")),
         ),
     ),
     Group(

@@ -107,7 +107,7 @@ ASPECTS: tuple[Aspect, ...] = (
     Aspect("archive", DEV, frozenset({"die", "store"}), 2, "", asked=1, near=("store", "word")),
     Aspect("storm", DEV, STORMS, 1, "bad luck", asked=2, near=("storm",), luck=0),
     Aspect("storm-standby", STANDARD, STORMS, 1, "bad luck", asked=1, near=("storm",), luck=0, steps=13),
-    Aspect("storm-flaps", DEV, STORMS, 1, "", near=("storm",), luck=7),
+    Aspect("storm-flaps", DEV, frozenset({"mute"}), 1, "", near=("storm",), luck=7),
     Aspect("freeze", STANDARD, frozenset({"die"}), 1, "bad luck", asked=2, near=("freeze",), luck=0),
     Aspect("rollout", ROLLED_DEV, frozenset({"die"}), 1, "", asked=2, near=("rollout",)),
     Aspect("rollout-standby", ROLLED, frozenset(), 0, "faults", asked=2, near=("rollout",)),

@@ -151,7 +151,8 @@ class Log:
         cells = machines_of(shelf, self.kind, self.tables).values()
         inputs = [Input(cell.id, ADOPT, dict(cell.data), create=cell.kind) for cell in cells]
         moved = self.step(self.number(BLANK), ("adopted",), inputs)
-        assert moved is not None
+        if moved is None:
+            raise RuntimeError("a service that runs cannot be taken over")
         return moved.to
 
     def canonical(self, number: int) -> tuple[int, tuple[tuple[int, ...], ...]]:
