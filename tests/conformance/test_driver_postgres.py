@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import tempfile
+import time
 from pathlib import Path
 
 import asyncpg
@@ -15,11 +16,12 @@ from herder.drivers.binaries import check_executable, postgres_dir, postgres_dir
 from herder.drivers.postgres import PostgresDriver, probe
 from herder.drivers.postgres import config as settings
 from herder.drivers.postgres.control import FOREVER, crc32c, fork, parse_history
+from herder.drivers.postgres.hearing import SHORTEST_S
 from herder.drivers.postgres.probe import verdict
 from herder.drivers.postgres.session import connect_local
 from herder.drivers.processes import Account
 from herder.model.errors import Environment, InvalidInput, Refused
-from herder.ports.driver import MemberSpec, SyncSet
+from herder.ports.driver import MemberSpec, Reading, SyncSet
 from tests.conformance.driver_suite import ALONE, Bench, DriverSuite, free_port, replace_spec, source, until
 
 TEMPLATES = Path(tempfile.gettempdir()) / f"herder-test-templates-{os.geteuid()}"
@@ -67,6 +69,10 @@ async def seen_anew(bench: Bench, spec: MemberSpec) -> tuple[str, ...] | None:
         return (await other.read(spec)).overrides
     finally:
         await other.close()
+
+
+def cmdline(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def spoil(spec: MemberSpec) -> None:
@@ -151,6 +157,61 @@ class TestPostgres(DriverSuite):
         assert pledged.timeline == 1
         assert (await bench.driver.pledge(second)) == pledged
         assert second.member not in (await bench.driver.read(first)).streaming
+
+    async def test_a_standby_remembers_where_its_primarys_log_ended_until_it_follows_another(self, bench: Bench):
+        first, second = await bench.pair()
+        await bench.write(first, "a")
+        await bench.arrives(second, "a")
+        began = time.monotonic()
+
+        async def looked_at_for_a_while() -> bool:
+            reading = await bench.driver.read(second)
+            assert reading.heard is None, "its stream brings something"
+            return time.monotonic() - began > 2 * SHORTEST_S
+
+        await until(looked_at_for_a_while)
+        received = (await bench.driver.read(second)).received
+        await bench.driver.stop(first, fast=False)
+
+        async def lost() -> Reading | None:
+            reading = await bench.driver.read(second)
+            return reading if reading.upstream is False and reading.heard is not None else None
+
+        heard = (await until(lost)).heard
+        assert heard.position.timeline == 1
+        assert heard.position.lsn >= received
+        await bench.driver.pledge(second)
+        later = (await bench.driver.read(second)).heard
+        assert (later.position, later.age_s > heard.age_s) == (heard.position, True)
+        await bench.driver.follow(second, source(first))
+        assert (await bench.driver.read(second)).heard is None
+
+    async def test_what_a_standby_hears_is_the_end_of_its_primarys_log_and_not_what_it_received(self, bench: Bench):
+        """The documentation of pg_stat_wal_receiver says of `latest_end_lsn` that it was reported *to* the sender."""
+        first, second = await bench.pair()
+        await bench.write(first, "a")
+        await bench.arrives(second, "a")
+        receiver = next(pid for pid in await bench.driver.leftovers(second) if b"walreceiver" in cmdline(pid))
+        os.kill(receiver, signal.SIGSTOP)
+        connection = await as_user(first)
+        await connection.execute("CREATE TABLE much AS SELECT repeat('x', 900) FROM generate_series(1, 60000)")
+        end = (await bench.driver.read(first)).position
+        connection.terminate()
+        looks = await connect_local(second)
+        os.kill(receiver, signal.SIGCONT)
+
+        ahead = [0]
+
+        async def received_all() -> bool:
+            told, has = await looks.fetchrow(
+                "SELECT latest_end_lsn - '0/0'::pg_lsn, flushed_lsn - '0/0'::pg_lsn FROM pg_stat_wal_receiver"
+            )
+            ahead.append(int(told - has))
+            return bool(has >= end.lsn)
+
+        await until(received_all)
+        looks.terminate()
+        assert max(ahead) > 1_000_000, "while it catches up, it knows how much it lacks"
 
     async def test_a_stopped_standby_that_pledges_is_started_without_a_stream(self, bench: Bench):
         first, second = await bench.pair()

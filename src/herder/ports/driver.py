@@ -77,6 +77,16 @@ class Position(msgspec.Struct, frozen=True):
         return (self.timeline, self.lsn)
 
 
+class Heard(msgspec.Struct, frozen=True):
+    """What a standby last heard of its upstream: its log ended at `position`, `age_s` seconds ago, and had grown by up to
+    `bytes_per_s` before.
+    """
+
+    position: Position
+    age_s: float
+    bytes_per_s: float
+
+
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """What one look at a running engine showed. Lengths in bytes, ages in seconds; None = not known.
 
@@ -86,6 +96,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     streaming: members (application names) connected to this primary -> flushed lsn. sync: the set in force.
     overrides: settings of databases and roles by which commits do not wait for that set, in words; None = not
     looked for (a standby, no sync set).
+    heard: of a standby whose stream brings nothing now; None = it brings something, or the engine does not tell.
     """
 
     alive: bool
@@ -100,6 +111,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     pid: int = 0
     detail: str = ""
     overrides: tuple[str, ...] | None = None
+    heard: Heard | None = None
 
 
 class Running(msgspec.Struct, frozen=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -17,7 +17,7 @@ from herder.model.lsn import format_lsn
 from herder.ports.driver import Position, Role
 from herder.remedies.election import Bound, Elected, Loss, Short, elect_async, elect_sync, loss
 from herder.remedies.hands import Hands, JobFailed, JobRefused, ask_each
-from herder.remedies.last_read import LastRead, noted
+from herder.remedies.last_read import LastRead, noted, remembered
 
 PLEDGE_ANSWER_S = 2.0
 PATIENCE_S = 8.0
@@ -120,7 +120,8 @@ async def collect_pledges(hands: Hands, work: Machine) -> Outcome:
         left = [ident for ident in standbys if ident not in pledges]
         more, errors = await ask_each(left, lambda ident: _pledge(hands, work, ident))
         pledges |= more
-        elected = _elect(hands, work, pledges)
+        known = await _knowledge(hands, work, pledges)
+        elected = _elect(hands, work, pledges, known)
         absent = any(isinstance(error, Unreachable) for error in errors.values())
         if isinstance(elected, Elected) or not absent or hands.clock.monotonic() > end:
             break
@@ -131,32 +132,50 @@ async def collect_pledges(hands: Hands, work: Machine) -> Outcome:
         missing = ", ".join(f"{names.get(ident, ident)} ({_reason(errors.get(ident))})" for ident in elected.missing)
         why = f"{elected.had} of {elected.needed} pledges needed; missing: {missing or 'all'}"
         return Outcome(Pledged.SHORT, {"pledges": evidence}, why=why)
-    return _within_bound(hands, work, elected, evidence)
+    return _within_bound(hands, work, elected, evidence, known.get(elected.candidate))
 
 
-def _elect(hands: Hands, work: Machine, pledges: dict[int, Position]) -> Elected | Short:
+def _elect(hands: Hands, work: Machine, pledges: dict[int, Position], known: Knowledge) -> Elected | Short:
     if work.data["sync"]:
         timeline = hands.service(work).data.get("timeline", 0)
         return elect_sync(work.data["voters"], work.data["standbys"], pledges, timeline)
-    return elect_async(pledges, _history(hands, work, pledges))
+    return elect_async(pledges, _history(hands, work, pledges, known))
 
 
-def _history(hands: Hands, work: Machine, pledges: dict[int, Position]) -> str:
+Knowledge = dict[int, LastRead]
+"""Candidate -> what is known of the old primary, as far as it bounds what its promotion loses."""
+
+
+def _history(hands: Hands, work: Machine, pledges: dict[int, Position], known: Knowledge) -> str:
     """The replication id that a candidate must share. What was last read of the old primary tells it, but a Valkey primary
     takes a new one when its first replica attaches, so a reading without replicas does not; then the id of the standby
     whose stream was up last does, unless it had been lost for a while.
     """
     old = hands.get(work.data["old_primary"])
-    for ident in pledges:
-        known = _last_read(hands, work, ident)
-        if known is not None and known.streams:
-            return known.position.history
+    for each in known.values():
+        if each.streams:
+            return each.position.history
     fresh = [ident for ident in pledges if hands.stream_lag_s(old, hands.get(ident)) <= FRESH_STREAM_S]
     return pledges[fresh[0]].history if fresh else "none is known"
 
 
+async def _knowledge(hands: Hands, work: Machine, pledges: Iterable[int]) -> Knowledge:
+    """What this controller last read of the old primary; else the newest note of one before; else what the candidate's agent
+    remembers.
+    """
+    if work.data["sync"]:
+        return {}
+    found = {ident: known for ident in pledges if (known := _last_read(hands, work, ident)) is not None}
+    if not found and hands.track(hands.get(work.data["old_primary"])) is None:
+        timeline = hands.service(work).data.get("timeline", 0)
+        readings, _ = await ask_each(pledges, lambda ident: hands.read(hands.get(ident)))
+        found = {
+            ident: told for ident, each in readings.items() if (told := remembered(each.heard, timeline)) is not None
+        }
+    return found
+
+
 def _last_read(hands: Hands, work: Machine, candidate: int) -> LastRead | None:
-    """What this controller last read of the old primary; else the newest note of one before. None: nobody knows."""
     old = hands.get(work.data["old_primary"])
     track = hands.track(old)
     if track is not None:
@@ -179,7 +198,9 @@ async def _pledge(hands: Hands, work: Machine, ident: int) -> Position:
     return await hands.position(work, hands.get(ident), "pledge", {}, PLEDGE_ANSWER_S)
 
 
-def _within_bound(hands: Hands, work: Machine, elected: Elected, evidence: dict[str, str]) -> Outcome:
+def _within_bound(
+    hands: Hands, work: Machine, elected: Elected, evidence: dict[str, str], known: LastRead | None
+) -> Outcome:
     """S4: on an async plan the loss is estimated against what was last read of the old primary."""
     facts: dict[str, Any] = {
         "candidate": elected.candidate,
@@ -190,7 +211,6 @@ def _within_bound(hands: Hands, work: Machine, elected: Elected, evidence: dict[
     if work.data["sync"]:
         fence = f"pledges of {len(evidence)} voters"
         return Outcome(Pledged.PLEDGED, facts | {"fence": fence}, why=f"enough pledges; {name} reaches farthest")
-    known = _last_read(hands, work, elected.candidate)
     may_lose = _estimated_loss(hands, work, elected, known)
     plan = hands.plan(hands.service(work))
     facts |= {"loss_bytes": may_lose.bytes}

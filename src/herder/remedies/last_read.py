@@ -2,7 +2,8 @@
 
 A controller that heard the primary knows it from its board. It writes it down with the records that are made anyway when the
 primary falls silent and when it is fenced, so that a successor which never heard the primary can say what a promotion would lose.
-Between a note and now nobody watched, so the successor takes the primary to have written on all that time.
+Where there is no note, a standby's agent may remember what its upstream told last. Since a note, or since that, nobody watched,
+so the successor takes the primary to have written on all that time.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 from herder.engine.world import Machine, World
 from herder.ports.clock import Clock
-from herder.ports.driver import Position, Role
+from herder.ports.driver import Heard, Position, Role
 from herder.pulse.board import Board, MemberTrack
 
 FACT = "last_read"
@@ -42,24 +43,24 @@ class LastRead:
         return Position(at.timeline, at.lsn + int(self.bytes_per_s * self.writes_s), at.history)
 
 
-Heard = Callable[[Machine], MemberTrack | None]
+Track = Callable[[Machine], MemberTrack | None]
 
 
-def heard_by(board: Board, world: World) -> Heard:
+def track_by(board: Board, world: World) -> Track:
     """What a controller's board holds of a member."""
 
-    def heard(member: Machine) -> MemberTrack | None:
+    def track(member: Machine) -> MemberTrack | None:
         return board.member(world.get(member.data["server"]).name, member.name, member.id)
 
-    return heard
+    return track
 
 
-def stream_lag_s(heard: Heard, primary: Machine, standby: Machine) -> float:
+def stream_lag_s(track: Track, primary: Machine, standby: Machine) -> float:
     """Seconds by which the standby's stream was lost before the primary was last seen alive; inf when unknown."""
-    leads, follows = heard(primary), heard(standby)
+    leads, follows = track(primary), track(standby)
     if leads is None or follows is None or follows.pulse.reading.upstream is None:
         return float("inf")
-    return max(leads.alive_at - follows.upstream_at, 0.0)
+    return max(leads.alive_at - follows.streamed_at, 0.0)
 
 
 def note(world: World, board: Board, clock: Clock, primary: Machine) -> dict[str, Any]:
@@ -71,17 +72,17 @@ def note(world: World, board: Board, clock: Clock, primary: Machine) -> dict[str
     service = world.get(primary.data["service"])
     if service.data["sync"] or service.data["primary"] != primary.id or len(service.data["members"]) < 2:
         return {}
-    heard = heard_by(board, world)
-    track = heard(primary)
-    at = track.pulse.reading.position if track is not None else None
-    if track is None or at is None or track.pulse.reading.role is not Role.PRIMARY:
+    track = track_by(board, world)
+    last = track(primary)
+    at = last.pulse.reading.position if last is not None else None
+    if last is None or at is None or last.pulse.reading.role is not Role.PRIMARY:
         return {}
     standbys = (world.get(ident) for ident in service.data["members"] if ident != primary.id)
-    lags = [(standby.id, stream_lag_s(heard, primary, standby)) for standby in standbys]
-    read_ms = clock.now_ms() - int((clock.monotonic() - track.alive_at) * 1000)
+    lags = [(standby.id, stream_lag_s(track, primary, standby)) for standby in standbys]
+    read_ms = clock.now_ms() - int((clock.monotonic() - last.alive_at) * 1000)
     return {FACT: {
         "at_ms": read_ms, "led_ms": primary.data.get("led_ms", 0), "timeline": at.timeline, "lsn": at.lsn, "history": at.history,
-        "streams": bool(track.pulse.reading.streaming), "bytes_per_s": int(track.bytes_per_s),
+        "streams": bool(last.pulse.reading.streaming), "bytes_per_s": int(last.bytes_per_s),
         "lags": [[ident, round(lag_s, 3)] for ident, lag_s in lags if lag_s != float("inf")],
     }}  # fmt: skip
 
@@ -95,3 +96,12 @@ def noted(facts: Mapping[str, Any], primary: Machine, candidate: int, now_ms: in
     lag_s = dict(map(tuple, told["lags"])).get(candidate, float("inf"))
     at = Position(told["timeline"], told["lsn"], told["history"])
     return LastRead(at, told["bytes_per_s"], age_s, age_s, lag_s + age_s, told["streams"] or not told["history"])
+
+
+def remembered(heard: Heard | None, timeline: int) -> LastRead | None:
+    """What the candidate's own agent remembers of its upstream. timeline: where the present primary began to write; one that did
+    not reach it heard another. Until then the candidate had everything, or knew what it lacked.
+    """
+    if heard is None or heard.position.timeline < timeline:
+        return None
+    return LastRead(heard.position, heard.bytes_per_s, heard.age_s, heard.age_s, heard.age_s, streams=True)

@@ -49,7 +49,7 @@ def copy(cluster: Cluster, member: str, source: str, now: float) -> None:
     cluster.advance(now)
     engine, upstream = cluster.engines[member], source_of(cluster, member, source, now)
     cluster.overwrite(engine, upstream, now)
-    engine.data, engine.standby, engine.rest = Data.WHOLE, True, None
+    engine.data, engine.standby, engine.rest, engine.heard = Data.WHOLE, True, None, None
     engine.branch, engine.lsn, engine.source = upstream.branch, upstream.lsn, source
     engine.sync = upstream.sync  # its configuration is copied too, and set anew before it may lead
 
@@ -111,7 +111,7 @@ def promote(cluster: Cluster, member: str, sync: SyncSet, now: float) -> Positio
     if engine.standby:
         if engine.branch is None:
             raise HerderError(f"{member} has no log")
-        engine.source, engine.streaming, engine.standby = "", False, False
+        engine.source, engine.streaming, engine.standby, engine.heard = "", False, False, None
         engine.branch = cluster.new_branch(engine.branch.owner(engine.lsn), engine.lsn)
         engine.lsn += END_OF_RECOVERY_BYTES
     return engine.position
@@ -141,6 +141,7 @@ def follow(cluster: Cluster, member: str, source: str, now: float) -> None:
         raise InvalidInput(f"{member} cannot follow itself", "name its primary")
     if engine.source != source:
         engine.source, engine.streaming, engine.stalled_at, engine.retry_at = source, False, None, now
+        engine.heard = None
 
 
 def set_sync(cluster: Cluster, member: str, sync: SyncSet, now: float) -> int:
@@ -174,9 +175,8 @@ def rejoin(cluster: Cluster, member: str, source: str, now: float) -> str:
 
 
 def diverged(cluster: Cluster, member: str, source: str) -> int:
-    """Bytes of a member's log that its new source does not hold: they are kept beside the data."""
+    """Bytes of a member's log since it and its new source's parted: they are kept beside the data."""
     engine, upstream = cluster.engines[member], cluster.engines[source]
     if engine.branch is None or upstream.branch is None:
         return 0
-    own = engine.branch.owner(engine.lsn)
-    return max(0, engine.lsn - max(upstream.branch.held(upstream.lsn, own), own.fork))
+    return engine.lsn - engine.branch.common(engine.lsn, upstream.branch, upstream.lsn)

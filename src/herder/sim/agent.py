@@ -74,6 +74,7 @@ class SimAgent:
         self._nudged = False
         self._due = 0.0
         self._resting = False
+        world.forget_heard(host)
 
     # --- life
 

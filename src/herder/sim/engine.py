@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from herder.model.errors import HerderError, InvalidInput, NoData, Refused
-from herder.ports.driver import Position, Reading, Role, SyncSet
+from herder.ports.driver import Heard, Position, Reading, Role, SyncSet
 from herder.sim.branch import Acknowledged, Branch
 
 FIRST_LSN = 0x3000000
@@ -56,6 +56,7 @@ class Engine:
 
     ready_at: it answers from then on (crash recovery). stalled_at: since when its stream brings nothing, though open.
     kept: bytes of divergent log that lie beside the data; kept_before: those of them that are older than its last copy.
+    heard: what its agent remembers of its upstream: when it heard last, and where the upstream's log ended then.
     """
 
     member: str
@@ -77,6 +78,7 @@ class Engine:
     exit_line: str = ""
     kept: int = 0
     kept_before: int = 0
+    heard: tuple[float, Position] | None = None
 
     def answers(self, now: float) -> bool:
         """It runs and has ended its recovery."""
@@ -278,8 +280,8 @@ class Cluster:
 
     # --- what is seen
 
-    def read(self, member: str, now: float) -> Reading:
-        """What its agent reads."""
+    def read(self, member: str, now: float, *, recalls: bool = False) -> Reading:
+        """What its agent reads. recalls: its driver remembers what a standby's upstream told last."""
         self.advance(now)
         engine = self.engines.get(member)
         if engine is None or not engine.running:
@@ -293,9 +295,20 @@ class Cluster:
             )  # fmt: skip
         age = (now - engine.stalled_at if engine.stalled_at is not None else 0.01) if engine.streaming else None
         return Reading(
-            alive=True, role=Role.STANDBY, position=engine.position, received=engine.lsn, upstream=engine.streaming,
+            heard=self._heard(engine, now) if recalls else None, alive=True, role=Role.STANDBY, position=engine.position, received=engine.lsn, upstream=engine.streaming,
             upstream_age_s=age, sync=engine.sync, system_id=self.service, pid=engine.pid,
         )  # fmt: skip
+
+    def _heard(self, standby: Engine, now: float) -> Heard | None:
+        """What its agent remembers, once the stream brings nothing. It looked while the stream did."""
+        source = self.engines.get(standby.source)
+        if standby.streaming and standby.stalled_at is None and source is not None:
+            standby.heard = (now, source.position)
+            return None
+        if standby.heard is None:
+            return None
+        at_s, position = standby.heard
+        return Heard(position, now - at_s, self.bytes_per_s)
 
     def _streaming(self, primary: Engine, now: float) -> dict[str, int]:
         return {

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from herder.model.plans import Engine as Engines
 from herder.ports.driver import MemberSpec, Reading
 from herder.ports.provider import Launch
 from herder.ports.wire import Job, Pulse
@@ -117,7 +118,14 @@ class World:
 
     def read(self, spec: MemberSpec) -> Reading:
         """What an agent reads of its member."""
-        return self.cluster(spec.service).read(spec.member, self.now)
+        return self.cluster(spec.service).read(spec.member, self.now, recalls=spec.engine == Engines.POSTGRES)
+
+    def forget_heard(self, host: Host) -> None:
+        """An agent begins: what the one before it remembered of its members' upstreams is gone."""
+        for member, entry in host.disk.members.items():
+            cluster = self.clusters.get(entry.spec.service) if entry.spec is not None else None
+            if cluster is not None and member in cluster.engines:
+                cluster.engines[member].heard = None
 
     def reckon(self) -> None:
         """Let every cluster's time pass up to now, before conditions change."""

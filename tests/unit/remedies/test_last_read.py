@@ -10,7 +10,7 @@ import pytest
 
 from herder.engine.effects import Outcome
 from herder.engine.world import World
-from herder.ports.driver import Position, Reading, Role
+from herder.ports.driver import Heard, Position, Reading, Role
 from herder.ports.wire import Job, JobReply, JobStatus, MemberPulse, Pulse
 from herder.pulse.board import Board
 from herder.pulse.detector import Limits
@@ -124,23 +124,26 @@ def test_a_note_of_an_earlier_lead_and_one_of_another_standby_say_nothing():
 
 
 class Agent:
-    """The standby's. at: how far it reaches."""
+    """The standby's. at: how far it reaches; heard: what it remembers of its upstream."""
 
-    def __init__(self, at: Position) -> None:
-        self.at = at
+    def __init__(self, at: Position, heard: Heard | None = None) -> None:
+        self.at, self.heard = at, heard
 
     async def ask(self, job: Job, timeout_s: float) -> JobReply:
-        assert job.name == "pledge"
-        return JobReply(intent=job.intent, status=JobStatus.DONE, result=msgspec.to_builtins(self.at))
+        reading = Reading(alive=True, role=Role.STANDBY, position=self.at, upstream=False, heard=self.heard)
+        answers = {"pledge": self.at, "read": reading}
+        return JobReply(intent=job.intent, status=JobStatus.DONE, result=msgspec.to_builtins(answers[job.name]))
 
 
-def pledged(world: World, at: Position, now_s: float, board: Board | None = None, **facts: Any) -> Outcome:
-    """What a controller says at second `now_s`. board: what it has heard, nothing by default."""
+def pledged(
+    world: World, at: Position, now_s: float, board: Board | None = None, heard: Heard | None = None, **facts: Any
+) -> Outcome:
+    """What a controller says at second `now_s`. board: what it has heard, nothing by default; heard: what the standby has."""
     facts = {"standbys": [STANDBY], "new_voters": [], "sync": False} | facts
     work = sample.put(world, sample.PLAYBOOK, "failover", "pledging", **sample.playbook_facts(**facts))
     rest: dict[str, Any] = dict.fromkeys(NOT_NEEDED)
     hands = Hands(
-        world=lambda: world, board=board or Board(1.0, Limits(1.5, 8.0)), wire=cast(Any, Agent(at)),
+        world=lambda: world, board=board or Board(1.0, Limits(1.5, 8.0)), wire=cast(Any, Agent(at, heard)),
         clock=cast(Any, At(now_s)), **rest,
     )  # fmt: skip
 
@@ -159,8 +162,30 @@ def test_a_successor_promotes_within_the_bound_by_the_note_of_its_predecessor(hi
     assert (outcome.event, outcome.facts["loss_bytes"]) == (Pledged.PLEDGED, 20 * MB)
 
 
-def test_without_a_note_it_promotes_nobody():
+def test_without_a_note_and_with_an_agent_that_remembers_nothing_it_promotes_nobody():
     assert pledged(sample.small(), Position(1, 100 * MB), 120.0).event is Pledged.SHORT
+
+
+def test_without_a_note_what_the_standbys_agent_heard_last_is_the_bound():
+    outcome = pledged(sample.small(), Position(1, 100 * MB), 120.0, heard=Heard(Position(1, 102 * MB), 20.0, MB))
+    assert (outcome.event, outcome.facts["loss_bytes"]) == (Pledged.PLEDGED, 22 * MB)
+
+
+@pytest.mark.parametrize(
+    ("heard", "event"),
+    [
+        pytest.param(Heard(Position(1, 100 * MB), 601.0, 0.0), Pledged.BEYOND_BOUND, id="too long ago"),
+        pytest.param(Heard(Position(1, 100 * MB), 20.0, 9 * MB), Pledged.BEYOND_BOUND, id="too many bytes since"),
+        pytest.param(Heard(Position(1, 300 * MB), 1.0, 0.0), Pledged.BEYOND_BOUND, id="it lacked too much already"),
+    ],
+)
+def test_what_the_agent_heard_does_not_widen_the_bound(heard: Heard, event: Pledged):
+    assert pledged(sample.small(), Position(1, 100 * MB), 120.0, heard=heard).event is event
+
+
+def test_what_was_heard_of_the_primary_before_this_one_says_nothing():
+    world = sample.small(timeline=2)
+    assert pledged(world, Position(1, 100), 120.0, heard=Heard(Position(1, 100), 1.0, 0.0)).event is Pledged.SHORT
 
 
 def test_what_the_fence_noted_counts_as_well_and_the_newest_note_counts():

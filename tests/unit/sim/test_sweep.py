@@ -94,13 +94,23 @@ def test_an_agent_that_dies_before_it_has_kept_its_result_acts_again_and_that_is
 
 
 def test_the_owner_of_an_asynchronous_service_is_told_when_nobody_can_say_what_a_promotion_would_lose():
-    scene = next(s for s in SCENES if s.playbook == "failover" and s.plan == "standard" and s.engine == "postgres")
+    scene = next(s for s in SCENES if s.playbook == "failover" and s.plan == "standard" and s.engine == "valkey")
     reference = play(scene)
     run = play(scene, (Kill(0, When.BEFORE),))
     assert run.wrong == []
     assert judge(scene, reference.facts, run.facts, []).explained == UNKNOWN_LOSS
     twice = run.facts | {"promotions": "2"}
     assert judge(scene, reference.facts, twice, []).differences
+
+
+def test_a_standbys_agent_remembers_what_its_primary_told_last_where_no_controller_wrote_it_down():
+    scene = next(s for s in SCENES if s.playbook == "failover" and s.plan == "standard" and s.engine == "postgres")
+    reference = play(scene)
+    for heir in Successor:
+        run = play(scene, (Kill(0, When.BEFORE, heir),))
+        assert run.wrong == []
+        found = judge(scene, reference.facts, run.facts, run.struck)
+        assert (found.differences, found.explained) == ([], "")
 
 
 @pytest.mark.parametrize("heir", list(Successor))

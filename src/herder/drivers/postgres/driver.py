@@ -18,6 +18,7 @@ import msgspec
 from herder.drivers import binaries, processes
 from herder.drivers.postgres import config, control, layout, lifecycle, rejoin, spares, streaming, template
 from herder.drivers.postgres.copying import claim_slot, copy_beside, swap
+from herder.drivers.postgres.hearing import Hearing
 from herder.drivers.postgres.layout import Layout
 from herder.drivers.postgres.overrides import Overrides
 from herder.drivers.postgres.session import (
@@ -62,6 +63,7 @@ class PostgresDriver:
         # looks have a connection of their own: one that is slow or times out must not end an action's (a pledge's)
         self._looks = Sessions()
         self._overrides = Overrides()
+        self._hearing = Hearing()
         self._looking: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -227,7 +229,7 @@ class PostgresDriver:
 
     async def _seen(self, connection: Any, spec: MemberSpec, pid: int) -> Reading:
         """A reading, and where commits are to wait for others also what keeps them from it."""
-        reading = await look(connection, pid)
+        reading = await look(connection, pid, self._hearing, spec.data_dir)
         if reading.role is not Role.PRIMARY or reading.sync is None or not reading.sync.k:
             return reading
         found = await self._overrides.of(connection, spec.data_dir, READ_TIMEOUT_S)
@@ -236,7 +238,9 @@ class PostgresDriver:
     # --- leading and following
 
     async def _point_at(self, spec: MemberSpec, source: Source | None) -> None:
-        """Write durably whom this member follows."""
+        """Write durably whom this member follows. A pledge follows nobody, and goes on knowing what it heard."""
+        if source is not None:
+            self._hearing.forget(spec.data_dir)
         layout.write_if_changed(Layout.of(spec).stream_conf, config.render_stream(spec, source), self._account)
 
     async def pledge(self, spec: MemberSpec) -> Position:

@@ -12,9 +12,10 @@ from typing import Any
 import asyncpg
 
 from herder.drivers.postgres import config
+from herder.drivers.postgres.hearing import Hearing
 from herder.drivers.postgres.layout import Layout
 from herder.model.errors import Unreachable
-from herder.ports.driver import MemberSpec, Position, Reading, Role, Source
+from herder.ports.driver import Heard, MemberSpec, Position, Reading, Role, Source
 
 CONNECT_TIMEOUT_S = 3.0
 QUERY_TIMEOUT_S = 10.0
@@ -35,6 +36,8 @@ SELECT pg_is_in_recovery() AS standby,
             ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int END AS timeline,
        w.status = 'streaming' AS upstream,
        extract(epoch FROM clock_timestamp() - w.last_msg_receipt_time)::float8 AS upstream_age,
+       extract(epoch FROM clock_timestamp() - w.last_msg_send_time)::float8 AS sent_age,
+       (w.latest_end_lsn - '0/0'::pg_lsn)::bigint AS upstream_end, w.received_tli AS upstream_timeline,
        (SELECT json_object_agg(application_name, (flush_lsn - '0/0'::pg_lsn)::bigint)
           FROM pg_stat_replication WHERE state = 'streaming' AND flush_lsn IS NOT NULL)::text AS streaming,
        current_setting('synchronous_standby_names') AS sync,
@@ -162,11 +165,13 @@ async def make_slot(connection: Any, member: str) -> None:
         )
 
 
-async def look(connection: Any, pid: int) -> Reading:
-    """One reading over an open connection."""
+async def look(connection: Any, pid: int, hearing: Hearing | None = None, data_dir: str = "") -> Reading:
+    """One reading over an open connection. hearing: takes in and tells what a standby hears of its upstream's log."""
     row = await connection.fetchrow(READ, timeout=READ_TIMEOUT_S)
     standby: bool = row["standby"]
+    heard = _heard(row, hearing, data_dir) if hearing is not None else None
     return Reading(
+        heard=heard,
         alive=True,
         role=Role.STANDBY if standby else Role.PRIMARY,
         position=Position(row["timeline"], row["position"] or 0),
@@ -178,6 +183,23 @@ async def look(connection: Any, pid: int) -> Reading:
         system_id=row["system_id"],
         pid=pid,
     )
+
+
+FRESH_S = 1.5
+"""A stream that had a message within this brings something: nobody needs to remember what it said."""
+
+
+def _heard(row: Any, hearing: Hearing, data_dir: str) -> Heard | None:
+    if not row["standby"]:
+        hearing.forget(data_dir)
+        return None
+    if row["upstream"] and row["upstream_end"] is not None and row["upstream_age"] is not None:
+        # by either clock: a message that was long on its way, or one that came long ago
+        age_s = max(row["upstream_age"], row["sent_age"] or 0.0, 0.0)
+        hearing.take(data_dir, Position(row["upstream_timeline"], row["upstream_end"]), age_s)
+        if age_s < FRESH_S:
+            return None
+    return hearing.told(data_dir)
 
 
 _OTHERS = (" client backend ", " not yet connected ", " walsender ")
