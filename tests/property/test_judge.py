@@ -87,12 +87,19 @@ def lived(steps: list[tuple[str, int, int]]) -> Yard:
 
 @PLENTY
 @given(STEPS)
-def test_one_log_holds_another_when_every_byte_of_it_is_there(steps: list[tuple[str, int, int]]):
+def test_one_log_holds_another_when_every_byte_of_it_is_there_and_parts_where_they_differ(
+    steps: list[tuple[str, int, int]],
+):
     yard = lived(steps)
     for source in range(MEMBERS):
         for member in range(MEMBERS):
             held = yard.branches[source].holds(yard.end(source), yard.branches[member], yard.end(member))
             assert held is yard.begins(source, member)
+            logs = zip(yard.bytes[source], yard.bytes[member], strict=False)
+            same = next((place for place, (one, other) in enumerate(logs) if one != other), None)
+            parted = min(yard.end(source), yard.end(member)) if same is None else same
+            ends = (yard.end(source), yard.branches[member], yard.end(member))
+            assert yard.branches[source].common(*ends) == parted
 
 
 @PLENTY

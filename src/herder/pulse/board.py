@@ -43,7 +43,8 @@ LOOK_AGAIN_S = 0.25
 @dataclass(slots=True)
 class MemberTrack:
     """Times are the controller's monotonic seconds. pulse: the last one of this member. bytes_per_s: how fast its log
-    grew between its last two readings.
+    grew between its last two readings. upstream_at: when it was last not known to lack its stream, which is since when it may be
+    judged for that; streamed_at: when it was last known to have it (first heard, at the latest), which bounds what it may lack.
     """
 
     pulse: MemberPulse
@@ -51,6 +52,7 @@ class MemberTrack:
     alive_at: float
     upstream_at: float
     bytes_per_s: float = 0.0
+    streamed_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -410,11 +412,10 @@ class Board:
             pulse = MemberPulse(member=name, service="", term=0, reading=reading, exited=exited)
         else:
             pulse = msgspec.structs.replace(told.pulse, reading=reading, exited=exited)
-        lost = reading.upstream is False
-        return MemberTrack(
-            pulse, heard_at, heard_at if reading.alive else float(m.alive_at[slot]),
-            float(m.upstream_at[slot]) if lost else heard_at, self._bytes_per_s(slot) if known else 0.0,
-        )  # fmt: skip
+        alive_at = heard_at if reading.alive else float(m.alive_at[slot])
+        upstream_at = float(m.upstream_at[slot]) if reading.upstream is False else heard_at
+        rate = self._bytes_per_s(slot) if known else 0.0
+        return MemberTrack(pulse, heard_at, alive_at, upstream_at, rate, min(upstream_at, alive_at))
 
     def _bytes_per_s(self, slot: int) -> float:
         m = self.of_members
@@ -438,6 +439,7 @@ class Board:
                 member.heard_at += seconds
                 member.alive_at += seconds
                 member.upstream_at += seconds
+                member.streamed_at += seconds
 
     def _track(self, slot: int) -> ServerTrack:
         s, agent = self.of_servers, self._agents.get(slot) or _Agent()
@@ -472,7 +474,8 @@ def _fold_member(agent: _Agent, pulse: MemberPulse, now: float) -> None:
     alive_at = now if pulse.reading.alive or before is None else before.alive_at
     lost = pulse.reading.upstream is False
     upstream_at = before.upstream_at if lost and before is not None else now
-    agent.members[pulse.member] = MemberTrack(pulse, now, alive_at, upstream_at, _rate(before, pulse, now))
+    streamed_at = now if pulse.reading.upstream or before is None else before.streamed_at
+    agent.members[pulse.member] = MemberTrack(pulse, now, alive_at, upstream_at, _rate(before, pulse, now), streamed_at)
 
 
 def _rate(before: MemberTrack | None, pulse: MemberPulse, now: float) -> float:

@@ -33,6 +33,16 @@ class Branch:
             branch = branch.parent
         return cut
 
+    def common(self, lsn: int, other: Branch, at: int) -> int:
+        """Where a log that ends at (self, lsn) and one that ends at (other, at) part, or the shorter one ends."""
+        branch: Branch | None = self
+        cut = lsn
+        while branch is not None:
+            if (held := other.held(at, branch)) >= 0:
+                return min(cut, held)
+            cut, branch = min(cut, branch.fork), branch.parent
+        return 0
+
     def holds(self, lsn: int, other: Branch, at: int) -> bool:
         """Is a log that ends at (other, at) a prefix of the one that ends at (self, lsn)?"""
         return self.held(lsn, other.owner(at)) >= at

@@ -133,3 +133,16 @@ def test_our_own_absence_is_not_their_silence(board: Board):
     assert board.silent_for("srv-5", now + 30.5) == pytest.approx(0.5)
     track = board.servers["srv-5"].members["orders-0"]
     assert (track.heard_at, track.alive_at, track.upstream_at) == (now + 30, now + 30, now + 30)
+
+
+def test_a_standby_that_does_not_run_has_no_stream_however_often_its_agent_is_heard(board: Board):
+    """Started again for an election, it lacks what was written since it stood still, not since it was started (S4)."""
+    board.fold(frame(1, members=member(upstream=True)), 101.0)
+    for seq in range(2, 80):
+        board.fold(frame(seq, members=member(alive=False, upstream=None)), 100.0 + seq)
+    board.fold(frame(80, members=member(upstream=False)), 180.0)
+    track = board.servers["srv-5"].members["orders-0"]
+    assert track.streamed_at == 101.0
+    assert track.upstream_at == 179.0, "it is not to be judged for its stream before it had time to find it"
+    board.fold(frame(81, members=member(upstream=True)), 181.0)
+    assert board.servers["srv-5"].members["orders-0"].streamed_at == 181.0
