@@ -23,7 +23,7 @@ change = { deadline_s = 0 }
 def test_mutants_that_are_noticed_end_well(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     file = tmp_path / "mine.toml"
     file.write_text(KILLED)
-    assert proofs.mutants(str(file), as_json=False, traces=True) == 0
+    assert proofs.mutants(str(file), as_json=False, traces=True, directory=str(tmp_path / "drawn")) == 0
     told = capsys.readouterr().out
     assert "killed    pledges for ever: tables, deadlines at failover.pledging" in told
     assert "1 of 1 mutants killed (100.0%)" in told
@@ -32,7 +32,7 @@ def test_mutants_that_are_noticed_end_well(tmp_path: Path, capsys: pytest.Captur
 def test_mutants_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     file = tmp_path / "mine.toml"
     file.write_text(KILLED)
-    assert proofs.mutants(str(file), as_json=True, traces=False) == 0
+    assert proofs.mutants(str(file), as_json=True, traces=False, directory="") == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["ok"], told["mutants"], told["killed"]) == (True, 1, 1)
     assert told["verdicts"][0]["killed"]["where"] == "failover.pledging"

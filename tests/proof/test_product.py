@@ -207,3 +207,18 @@ def test_the_page_is_as_the_search():
 
 def test_plans_of_the_aspects_are_those_that_are_sold():
     assert {aspect.kind.plan for aspect in ASPECTS} == {"premium", STANDARD.plan, DEV.plan}
+
+
+def test_ways_of_other_checks_are_drawn_by_their_words(tmp_path: Path):
+    way = (
+        "a failover begins",
+        "member 2 receives commit 1 from member 1",
+        "log -> service: lost: available -> uncertain",
+    )
+    drawn = diagrams.from_words("S3", "three members, two failovers", "a commit is lost", way)
+    assert [(step.who, step.whom) for step in drawn.steps] == [
+        ("log", "log"), ("member 2", "member 1"), ("log", "service"),
+    ]  # fmt: skip
+    (path,) = diagrams.write((drawn,), tmp_path)
+    assert path.name == "01-S3-three-members-two-failovers.md"
+    assert path.read_text().count("->>") == len(way)

@@ -20,7 +20,9 @@ def everything(*, quick: bool, as_json: bool, directory: str) -> int:
     else:
         print("\n".join(_lines(found)))
     if directory:
-        for path in diagrams.write(found.product.violations, Path(directory)):
+        pledged = [(scene.scene.name, scene.broken) for scene in found.voters.searched if scene.broken is not None]
+        drawn = [diagrams.from_words(broken.rule, name, broken.what, broken.trace) for name, broken in pledged]
+        for path in diagrams.write((*found.product.violations, *drawn), Path(directory)):
             print(path)
     return 0 if found.holds else 1
 

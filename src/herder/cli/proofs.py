@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -13,10 +14,13 @@ from herder.model.errors import InvalidInput
 from herder.proof import playbook_file
 from herder.proof.mutants import MUTANTS, given
 from herder.proof.mutants.run import Report, as_plain, line, run, summary
+from herder.proof.product import diagrams
 
 
-def mutants(path: str, *, as_json: bool, traces: bool) -> int:
-    """Break everything in turn, or only as a file says. 0 when enough is noticed and each survivor is explained, else 1."""
+def mutants(path: str, *, as_json: bool, traces: bool, directory: str) -> int:
+    """Break everything in turn, or only as a file says. 0 when enough is noticed and each survivor is explained, else 1.
+    directory: where diagrams of how they were noticed go, '' = nowhere.
+    """
     began, chosen, verdicts = time.perf_counter(), given.read(Path(path)) if path else MUTANTS, []
     for verdict in run(chosen, processes=max(len(os.sched_getaffinity(0)), 1)):
         verdicts.append(verdict)
@@ -24,6 +28,11 @@ def mutants(path: str, *, as_json: bool, traces: bool) -> int:
             print("\n".join(line(verdict, traces=traces)), flush=True)
     report, seconds = Report(tuple(verdicts)), time.perf_counter() - began
     print(json.dumps(as_plain(report, seconds), indent=2) if as_json else "\n".join(summary(report, seconds)))
+    if directory:
+        noticed = [(verdict.name, verdict.killed) for verdict in verdicts if verdict.killed is not None]
+        ways = [diagrams.from_words(how.rule, name, how.what, how.trace) for name, how in noticed if how.trace]
+        written = diagrams.write(tuple(ways), Path(directory))
+        print("\n".join(map(str, written)), file=sys.stderr)
     return 0 if report.ok else 1
 
 

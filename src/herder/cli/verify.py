@@ -16,7 +16,12 @@ Playbook = Annotated[str, typer.Option("--playbook", metavar="FILE", help="A pla
 Quick = Annotated[
     bool, typer.Option("--quick", help="Seconds instead of minutes: small scenes, the first states of each aspect.")
 ]
-Diagrams = Annotated[str, typer.Option("--diagrams", metavar="DIR", help="Violations as sequence diagrams (Mermaid).")]
+Diagrams = Annotated[
+    str,
+    typer.Option(
+        "--diagrams", metavar="DIR", help="Violations, or how mutants were noticed, as sequence diagrams (Mermaid)."
+    ),
+]
 PlaybookOf = Annotated[str, typer.Option("--playbook-of", metavar="KIND", help="One of herder's, as such a file.")]
 
 
@@ -35,7 +40,7 @@ def verify(
     if mutants or mutants_file:
         from herder.cli import proofs
 
-        raise typer.Exit(proofs.mutants(mutants_file, as_json=as_json, traces=traces))
+        raise typer.Exit(proofs.mutants(mutants_file, as_json=as_json, traces=traces, directory=diagrams))
     if playbook or playbook_of:
         from herder.cli import proofs
 

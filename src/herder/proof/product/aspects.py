@@ -59,7 +59,7 @@ ASPECTS: tuple[Aspect, ...] = (
         2,
         "freezes, cuts, exits, lost disks, bad luck",
         luck=0,
-        steps=18,
+        steps=17,
     ),
     Aspect("failover-async", STANDARD, ALL, 2, "Valkey's replication ids"),
     Aspect("failover-unfenced", STANDARD, ALL, 2, "Valkey's replication ids", fences=False),
@@ -72,7 +72,7 @@ ASPECTS: tuple[Aspect, ...] = (
         "more than one controller that goes on unaware, bad luck",
         zombies=True,
         luck=0,
-        steps=20,
+        steps=18,
     ),
     Aspect(
         "takeover-async", STANDARD, HOSTS | {"exit"}, 2, "more than one controller that goes on unaware", zombies=True
@@ -86,6 +86,7 @@ ASPECTS: tuple[Aspect, ...] = (
         ("switchover",),
         1,
         luck=0,
+        steps=18,
     ),
     Aspect("switchover-async", STANDARD, HOSTS | {"exit"}, 1, "a second fault", ("switchover",), 1),
     Aspect("exercise", STANDARD, HOSTS | {"exit"}, 1, "a second fault", ("exercise",), 1),

@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from herder.proof.product.report import Violation
+from herder.proof.product.report import Step, Violation
 
-OUTSIDE = ("the log", "the world")
+TOLD = re.compile(r"(?P<who>[^:]+?)(?: -> (?P<whom>[^:]+?))?: (?P<what>.+)", re.DOTALL)
+"""A step of the product as `report.Step` tells it."""
+
+MEMBER = re.compile(r"member \d+")
+"""Who acts, and on whom, in a step of the voters' search: the first and the last that it names."""
+
+
+def from_words(rule: str, where: str, what: str, trace: Sequence[str]) -> Violation:
+    """What another check found, by the words of its way. where: a scene, or what was broken."""
+    return Violation(rule, re.sub(r"\W+", "-", where), what, tuple(trace), tuple(map(_step, trace)))
+
+
+def _step(words: str) -> Step:
+    told, named = TOLD.fullmatch(words), MEMBER.findall(words)
+    if named:
+        return Step(named[0], named[-1], words)
+    if told is not None:
+        return Step(told["who"], told["whom"] or told["who"], told["what"])
+    return Step("log", "log", words)
 
 
 def sequence(violation: Violation) -> str:
