@@ -166,9 +166,10 @@ class Catalogue:
             return []
         server_up = _server_up(draft, primary)
         standbys = could_lead(draft, service)
+        failed = _failed_kind(draft, service)
         choice = choose(
-            sync=service.data["sync"], standbys=len(standbys), server_up=server_up,
-            restart_failed=_failed_kind(draft, service) == "restart" or is_without_data(service.data, {}),
+            sync=service.data["sync"], standbys=len(standbys), server_up=server_up, failover_failed=failed == "failover",
+            restart_failed=failed == "restart" or is_without_data(service.data, {}),
         )  # fmt: skip
         if choice.playbook == "failover" and not self._budget_left(draft, service):
             if not _page_open(draft, service, "failover_blocked"):

@@ -25,9 +25,12 @@ class Choice:
 
 
 def choose(
-    *, sync: bool, standbys: int, server_up: bool, restart_failed: bool, redo_bytes: int = REDO_GUESS_BYTES
-) -> Choice:
-    """standbys: members that could lead. restart_failed: the last try in place did not help."""
+    *, sync: bool, standbys: int, server_up: bool, restart_failed: bool, failover_failed: bool = False,
+    redo_bytes: int = REDO_GUESS_BYTES,
+) -> Choice:  # fmt: skip
+    """standbys: members that could lead. restart_failed, failover_failed: the last try of that did not help, so the other is
+    tried: an election that is short of a pledge stays so until the primary is there again.
+    """
     if not server_up:
         return Choice("failover", "its server is not known to run, so nothing can be started there")
     restart_s = START_S + redo_bytes / REDO_BYTES_PER_S / 4 + (RECONNECT_S if sync else 0.0)
@@ -37,6 +40,8 @@ def choose(
         return Choice("restart", "no other member could lead now")
     if restart_failed:
         return Choice("failover", f"a restart in place did not help; {both}")
+    if failover_failed:
+        return Choice("restart", f"a failover did not succeed; {both}")
     if not sync:
         return Choice("restart", f"asynchronous: a restart in place loses nothing; {both}")
     return Choice("failover" if failover_s < restart_s else "restart", both)
