@@ -73,7 +73,8 @@ def _product(found: Everything) -> Iterator[str]:
     yield "       states  transitions  depth  seconds   at rest  a person's  aspect"
     for each in found.product.aspects:
         mark = "not" if each.violations else "ok"
-        whole = "" if each.whole else f" (not all of it{f': ways of {each.depth} steps' if each.steps else ''})"
+        bound = f": ways of {each.steps} steps" if 0 < each.steps <= each.depth else ""
+        whole = "" if each.whole else f" (not all of it{bound})"
         yield (
             f"  {mark:3} {each.states:8,} {each.transitions:12,} {each.depth:6} {each.seconds:8.1f} {each.resting:9,}"
             f" {each.by_person:11,}  {each.name}{whole}{f'; without {each.abstracts}' if each.abstracts else ''}"
