@@ -72,7 +72,7 @@ ASPECTS: tuple[Aspect, ...] = (
         "more than one controller that goes on unaware, bad luck",
         zombies=True,
         luck=0,
-        steps=15,
+        steps=14,
     ),
     Aspect(
         "takeover-async", STANDARD, HOSTS | {"exit"}, 2, "more than one controller that goes on unaware", zombies=True
