@@ -44,7 +44,8 @@ LOOK_AGAIN_S = 0.25
 class MemberTrack:
     """Times are the controller's monotonic seconds. pulse: the last one of this member. bytes_per_s: how fast its log
     grew between its last two readings. upstream_at: when it was last not known to lack its stream, which is since when it may be
-    judged for that; streamed_at: when it was last known to have it (first heard, at the latest), which bounds what it may lack.
+    judged for that; streamed_at: when it was last known to have it, which bounds what it may lack (-inf: never by this controller,
+    which may have begun to listen long after it was lost).
     """
 
     pulse: MemberPulse
@@ -415,7 +416,8 @@ class Board:
         alive_at = heard_at if reading.alive else float(m.alive_at[slot])
         upstream_at = float(m.upstream_at[slot]) if reading.upstream is False else heard_at
         rate = self._bytes_per_s(slot) if known else 0.0
-        return MemberTrack(pulse, heard_at, alive_at, upstream_at, rate, min(upstream_at, alive_at))
+        streamed_at = min(upstream_at, alive_at) if m.streamed[slot] else -math.inf
+        return MemberTrack(pulse, heard_at, alive_at, upstream_at, rate, streamed_at)
 
     def _bytes_per_s(self, slot: int) -> float:
         m = self.of_members
@@ -474,7 +476,7 @@ def _fold_member(agent: _Agent, pulse: MemberPulse, now: float) -> None:
     alive_at = now if pulse.reading.alive or before is None else before.alive_at
     lost = pulse.reading.upstream is False
     upstream_at = before.upstream_at if lost and before is not None else now
-    streamed_at = now if pulse.reading.upstream or before is None else before.streamed_at
+    streamed_at = now if pulse.reading.upstream else before.streamed_at if before is not None else -math.inf
     agent.members[pulse.member] = MemberTrack(pulse, now, alive_at, upstream_at, _rate(before, pulse, now), streamed_at)
 
 

@@ -412,6 +412,7 @@ class Folder:
         m.alive_at[slots[died]] = last[died]
         lost = ~_lost(before) & _lost(flags) | first
         m.upstream_at[slots[lost]] = last[lost]
+        m.streamed[slots[flags & UPSTREAM != 0]] = True
         unknown = before & flags & POSITION == 0
         m.lsn[slots[unknown]] = lsn[turned][unknown]  # it has grown by nothing that is known
         stalls, stalled = flags & ARCHIVING_STALLED != 0, before & ARCHIVING_STALLED != 0

@@ -117,15 +117,16 @@ class Servers(Columns):
 
 
 class Members(Columns):
-    """What relays told of members; agents' own pulses are kept whole elsewhere. 65 bytes a member.
+    """What relays told of members; agents' own pulses are kept whole elsewhere. 66 bytes a member.
 
     alive_at, upstream_at: when it last was so, meaningful while its flags say that it is not (else that is heard_at).
-    lsn_before, before_at: the reading before, for how fast its log grows. home: the machine id of its server. judged: see fleet.merged.
+    streamed: it was told of with its stream, once at least. lsn_before, before_at: the reading before, for how fast its log grows. home: the machine id of its server. judged: see fleet.merged.
     """
 
     FIELDS = (
         ("heard_at", "f8"), ("alive_at", "f8"), ("upstream_at", "f8"), ("before_at", "f8"), ("lsn", "u8"),
         ("lsn_before", "u8"), ("machine", "u4"), ("home", "u4"), ("timeline", "u4"), ("judged", "u4"), ("flags", "u1"),
+        ("streamed", "?"),
     )  # fmt: skip
 
     heard_at: NDArray[np.float64]
@@ -139,6 +140,7 @@ class Members(Columns):
     timeline: Words
     judged: Words
     flags: NDArray[np.uint8]
+    streamed: NDArray[np.bool_]
 
 
 def where(slots: Slots) -> Where:

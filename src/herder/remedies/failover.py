@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from enum import StrEnum
+from math import inf
 from typing import Any
 
 import msgspec
@@ -161,32 +163,37 @@ def _history(hands: Hands, work: Machine, pledges: dict[int, Position], known: K
 
 async def _knowledge(hands: Hands, work: Machine, pledges: Iterable[int]) -> Knowledge:
     """What this controller last read of the old primary; else the newest note of one before; else what the candidate's agent
-    remembers.
+    remembers. That agent also knows since when it lacks its stream, which a controller that began to listen later does not.
     """
     if work.data["sync"]:
         return {}
     found = {ident: known for ident in pledges if (known := _last_read(hands, work, ident)) is not None}
-    if not found and hands.track(hands.get(work.data["old_primary"])) is None:
+    nothing = not found and hands.track(hands.get(work.data["old_primary"])) is None
+    ask = [ident for ident in pledges if nothing or (ident in found and found[ident].lag_s == inf)]
+    if ask:
         timeline = hands.service(work).data.get("timeline", 0)
-        readings, _ = await ask_each(pledges, lambda ident: hands.read(hands.get(ident)))
-        found = {
-            ident: told for ident, each in readings.items() if (told := remembered(each.heard, timeline)) is not None
-        }
+        readings, _ = await ask_each(ask, lambda ident: hands.read(hands.get(ident)))
+        for ident, each in readings.items():
+            told = remembered(each.heard, timeline)
+            if told is not None:
+                found[ident] = replace(found[ident], lag_s=told.lag_s) if ident in found else told
     return found
 
 
 def _last_read(hands: Hands, work: Machine, candidate: int) -> LastRead | None:
     old = hands.get(work.data["old_primary"])
+    notes = [noted(machine.data, old, candidate, hands.clock.now_ms()) for machine in (work, old)]
     track = hands.track(old)
     if track is not None:
         at = track.pulse.reading.position
-        lag_s = hands.stream_lag_s(old, hands.get(candidate))
+        # whoever began to listen after the stream was lost knows no bound of its own, and one before it may have noted it
+        lags = [hands.stream_lag_s(old, hands.get(candidate)), *(each.lag_s for each in notes if each is not None)]
+        lag_s = min(lags)
         age_s = max(hands.clock.monotonic() - track.alive_at, 0.0)
         if at is None:
             return None
         streams = bool(track.pulse.reading.streaming) or not at.history
         return LastRead(at, track.bytes_per_s, age_s, min(age_s, lag_s + LAST_WRITES_S), lag_s, streams)
-    notes = (noted(machine.data, old, candidate, hands.clock.now_ms()) for machine in (work, old))
     return min((each for each in notes if each is not None), key=lambda each: each.age_s, default=None)
 
 

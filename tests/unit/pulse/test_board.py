@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import msgspec
@@ -133,6 +134,13 @@ def test_our_own_absence_is_not_their_silence(board: Board):
     assert board.silent_for("srv-5", now + 30.5) == pytest.approx(0.5)
     track = board.servers["srv-5"].members["orders-0"]
     assert (track.heard_at, track.alive_at, track.upstream_at) == (now + 30, now + 30, now + 30)
+
+
+def test_since_when_a_stream_is_lost_is_not_known_of_one_first_heard_without_it(board: Board):
+    """A controller that has just taken over cannot say what such a standby lacks (S4)."""
+    board.fold(frame(1, members=member(upstream=False)), 101.0)
+    track = board.servers["srv-5"].members["orders-0"]
+    assert (track.streamed_at, track.upstream_at) == (-math.inf, 101.0)
 
 
 def test_a_standby_that_does_not_run_has_no_stream_however_often_its_agent_is_heard(board: Board):

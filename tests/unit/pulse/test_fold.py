@@ -343,6 +343,19 @@ def test_an_agents_own_word_and_its_relays_are_put_together():
     assert track.pulse.reading.position == Position(1, 100)
 
 
+def test_a_relay_tells_since_when_a_stream_is_lost_only_of_one_that_it_told_of_with_it():
+    rack = Rack(2)
+    streamed = lambda: rack.board.member("server-2", "orders-0", 1002).streamed_at  # noqa: E731
+    rack.send(flags=ALIVE | UPSTREAM_KNOWN)
+    assert streamed() == -np.inf
+    rack.send(flags=ALIVE | UPSTREAM_KNOWN | UPSTREAM)
+    assert streamed() == rack.now
+    had_it = rack.now
+    rack.send(flags=ALIVE | UPSTREAM_KNOWN)
+    rack.send(flags=ALIVE | UPSTREAM_KNOWN)
+    assert streamed() == had_it
+
+
 # the arrays say what the single ones say
 
 FLOATS = st.floats(0, 30, allow_subnormal=False)

@@ -206,6 +206,39 @@ def test_past_the_bound_since_the_note_it_is_a_persons(later_s: float):
     assert pledged(world, Position(1, 100 * MB), 100.0 + later_s).event is Pledged.BEYOND_BOUND
 
 
+def began_late(world: World) -> Board:
+    """A board that heard the primary, and the standby only after its stream was lost."""
+    board = listened(world, lag_s=20.0)
+    board.forget(f"srv-{sample.SERVERS[1]}")
+    board.expect(f"srv-{sample.SERVERS[1]}", 1, 99.0, machine=sample.SERVERS[1], member=STANDBY)
+    heard(board, 1, 99.5, Reading(alive=True, role=Role.STANDBY, position=Position(1, 80 * MB), upstream=False))
+    return board
+
+
+def test_who_heard_the_standby_only_without_its_stream_knows_no_bound_by_itself():
+    world = sample.small()
+    assert pledged(world, Position(1, 80 * MB), 110.0, began_late(world)).event is Pledged.BEYOND_BOUND
+
+
+def test_then_the_note_of_who_was_there_before_says_since_when():
+    world = sample.small()
+    world.get(OLD).data.update(told(world, listened(world, lag_s=8.0)))
+    outcome = pledged(world, Position(1, 80 * MB), 110.0, began_late(world))
+    assert (outcome.event, outcome.facts["loss_bytes"]) == (Pledged.PLEDGED, 30 * MB)
+
+
+def test_or_the_standbys_agent_does():
+    world = sample.small()
+    told_by_agent = Heard(Position(1, 80 * MB), 30.0, MB)
+    outcome = pledged(world, Position(1, 80 * MB), 110.0, began_late(world), heard=told_by_agent)
+    assert (outcome.event, outcome.facts["loss_bytes"]) == (Pledged.PLEDGED, 30 * MB)
+    told_by_agent = Heard(Position(1, 80 * MB), 601.0, MB)
+    assert (
+        pledged(world, Position(1, 80 * MB), 110.0, began_late(world), heard=told_by_agent).event
+        is Pledged.BEYOND_BOUND
+    )
+
+
 def test_who_has_heard_the_primary_itself_goes_by_that():
     world = sample.small()
     board = listened(world)
