@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from math import inf
@@ -16,6 +16,7 @@ from herder.engine.effects import Outcome
 from herder.engine.world import Machine
 from herder.model.errors import HerderError, Refused, Unreachable
 from herder.model.lsn import format_lsn
+from herder.model.plans import Engine
 from herder.ports.driver import Position, Role
 from herder.remedies.election import Bound, Elected, Loss, Short, elect_async, elect_sync, loss
 from herder.remedies.hands import Hands, JobFailed, JobRefused, ask_each
@@ -128,6 +129,9 @@ async def collect_pledges(hands: Hands, work: Machine) -> Outcome:
         if isinstance(elected, Elected) or not absent or hands.clock.monotonic() > end:
             break
         await hands.clock.sleep(0.2)
+    handed_over = await _led_by_hand_over(hands, work, errors)
+    if handed_over is not None:
+        return handed_over
     names = {ident: hands.get(ident).name for ident in standbys}
     evidence = {names[ident]: f"{at.timeline}:{format_lsn(at.lsn)}" for ident, at in pledges.items()}
     if isinstance(elected, Short):
@@ -135,6 +139,26 @@ async def collect_pledges(hands: Hands, work: Machine) -> Outcome:
         why = f"{elected.had} of {elected.needed} pledges needed; missing: {missing or 'all'}"
         return Outcome(Pledged.SHORT, {"pledges": evidence}, why=why)
     return _within_bound(hands, work, elected, evidence, known.get(elected.candidate))
+
+
+async def _led_by_hand_over(hands: Hands, work: Machine, errors: Mapping[int, HerderError]) -> Outcome | None:
+    """A Valkey replica that would not pledge since it leads: the old primary handed over to it before it was fenced, by an order
+    whose end nobody learnt. It had everything, and another that is elected would be a second primary.
+    """
+    if hands.service(work).data["engine"] != Engine.VALKEY:
+        return None
+    asked = [ident for ident, error in errors.items() if not isinstance(error, Unreachable)]
+    readings, _ = await ask_each(asked, lambda ident: hands.read(hands.get(ident)))
+    leads = [ident for ident, each in readings.items() if each.alive and each.role is Role.PRIMARY]
+    if not leads:
+        return None
+    names = " and ".join(hands.get(ident).name for ident in leads)
+    if len(leads) > 1:
+        return Outcome(Pledged.SHORT, {"pledges": {}}, why=f"{names} lead already: a person must say which")
+    facts: dict[str, Any] = {"candidate": leads[0], "new_voters": [], "pledges": {}, "loss_bytes": 0}
+    return Outcome(
+        Pledged.PLEDGED, facts, why=f"{names} leads already: the old primary handed over before it was fenced"
+    )
 
 
 def _elect(hands: Hands, work: Machine, pledges: dict[int, Position], known: Knowledge) -> Elected | Short:
@@ -168,7 +192,8 @@ async def _knowledge(hands: Hands, work: Machine, pledges: Iterable[int]) -> Kno
     if work.data["sync"]:
         return {}
     found = {ident: known for ident in pledges if (known := _last_read(hands, work, ident)) is not None}
-    nothing = not found and hands.track(hands.get(work.data["old_primary"])) is None
+    track = hands.track(hands.get(work.data["old_primary"]))
+    nothing = not found and (track is None or track.pulse.reading.position is None)
     ask = [ident for ident in pledges if nothing or (ident in found and found[ident].lag_s == inf)]
     if ask:
         timeline = hands.service(work).data.get("timeline", 0)
@@ -184,14 +209,12 @@ def _last_read(hands: Hands, work: Machine, candidate: int) -> LastRead | None:
     old = hands.get(work.data["old_primary"])
     notes = [noted(machine.data, old, candidate, hands.clock.now_ms()) for machine in (work, old)]
     track = hands.track(old)
-    if track is not None:
-        at = track.pulse.reading.position
+    at = track.pulse.reading.position if track is not None else None
+    if track is not None and at is not None:
         # whoever began to listen after the stream was lost knows no bound of its own, and one before it may have noted it
         lags = [hands.stream_lag_s(old, hands.get(candidate)), *(each.lag_s for each in notes if each is not None)]
         lag_s = min(lags)
         age_s = max(hands.clock.monotonic() - track.alive_at, 0.0)
-        if at is None:
-            return None
         streams = bool(track.pulse.reading.streaming) or not at.history
         return LastRead(at, track.bytes_per_s, age_s, min(age_s, lag_s + LAST_WRITES_S), lag_s, streams)
     return min((each for each in notes if each is not None), key=lambda each: each.age_s, default=None)

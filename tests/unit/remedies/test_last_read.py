@@ -136,14 +136,20 @@ class Agent:
 
 
 def pledged(
-    world: World, at: Position, now_s: float, board: Board | None = None, heard: Heard | None = None, **facts: Any
+    world: World,
+    at: Position,
+    now_s: float,
+    board: Board | None = None,
+    heard: Heard | None = None,
+    agent: Agent | None = None,
+    **facts: Any,
 ) -> Outcome:
     """What a controller says at second `now_s`. board: what it has heard, nothing by default; heard: what the standby has."""
     facts = {"standbys": [STANDBY], "new_voters": [], "sync": False} | facts
     work = sample.put(world, sample.PLAYBOOK, "failover", "pledging", **sample.playbook_facts(**facts))
     rest: dict[str, Any] = dict.fromkeys(NOT_NEEDED)
     hands = Hands(
-        world=lambda: world, board=board or Board(1.0, Limits(1.5, 8.0)), wire=cast(Any, Agent(at, heard)),
+        world=lambda: world, board=board or Board(1.0, Limits(1.5, 8.0)), wire=cast(Any, agent or Agent(at, heard)),
         clock=cast(Any, At(now_s)), **rest,
     )  # fmt: skip
 
@@ -237,6 +243,45 @@ def test_or_the_standbys_agent_does():
         pledged(world, Position(1, 80 * MB), 110.0, began_late(world), heard=told_by_agent).event
         is Pledged.BEYOND_BOUND
     )
+
+
+def test_a_primary_that_was_first_heard_as_ended_tells_no_position_and_the_note_counts():
+    world = sample.small()
+    world.get(OLD).data.update(told(world, listened(world)))
+    board = Board(1.0, Limits(1.5, 8.0))
+    for slot in (0, 1):
+        board.expect(f"srv-{sample.SERVERS[slot]}", 1, 119.0, machine=sample.SERVERS[slot], member=sample.MEMBERS[slot])
+    heard(board, 0, 119.0, Reading(alive=False, detail="exited"))
+    outcome = pledged(world, Position(1, 100 * MB), 120.0, board)
+    assert (outcome.event, outcome.facts["loss_bytes"]) == (Pledged.PLEDGED, 20 * MB)
+    assert pledged(sample.small(), Position(1, 100 * MB), 120.0, board).event is not Pledged.PLEDGED
+
+
+class Handed(Agent):
+    """A replica's agent whose engine leads: it does not pledge. Of the first member that is asked, or of each."""
+
+    def __init__(self, leads: int) -> None:
+        super().__init__(Position(0, 99 * MB, "abc"))
+        self.leads = [f"orders-{slot}" for slot in (1, 2)][:leads]
+
+    async def ask(self, job: Job, timeout_s: float) -> JobReply:
+        if job.member not in self.leads:
+            return await super().ask(job, timeout_s)
+        if job.name == "pledge":
+            return JobReply(intent=job.intent, status=JobStatus.FAILED, error=f"{job.member} is a primary")
+        reading = Reading(alive=True, role=Role.PRIMARY, position=self.at)
+        return JobReply(intent=job.intent, status=JobStatus.DONE, result=msgspec.to_builtins(reading))
+
+
+@pytest.mark.parametrize(("leads", "event"), [(1, Pledged.PLEDGED), (2, Pledged.SHORT)])
+def test_a_replica_to_which_the_primary_had_handed_over_is_the_one_and_nobody_else_is_elected(
+    leads: int, event: Pledged
+):
+    world = sample.small("valkey", members=3)
+    outcome = pledged(world, Position(0, 0), 120.0, agent=Handed(leads), standbys=sample.MEMBERS[1:])
+    assert outcome.event is event
+    if event is Pledged.PLEDGED:
+        assert (outcome.facts["candidate"], outcome.facts["loss_bytes"]) == (STANDBY, 0)
 
 
 def test_who_has_heard_the_primary_itself_goes_by_that():
