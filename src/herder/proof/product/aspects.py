@@ -111,7 +111,7 @@ ASPECTS: tuple[Aspect, ...] = (
     Aspect("storm-flaps", DEV, frozenset({"mute"}), 1, "", near=("storm",), luck=7),
     Aspect("freeze", STANDARD, frozenset({"die"}), 1, "bad luck", asked=2, near=("freeze",), luck=0),
     Aspect("rollout", ROLLED_DEV, frozenset({"die"}), 1, "", asked=2, near=("rollout",)),
-    Aspect("rollout-standby", ROLLED, frozenset(), 0, "faults", asked=2, near=("rollout",)),
+    Aspect("rollout-standby", ROLLED, frozenset(), 0, "faults", asked=2, near=("rollout",), steps=40),
     Aspect(
         "calendar",
         EXERCISED,
