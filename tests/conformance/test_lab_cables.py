@@ -1,5 +1,6 @@
 """Cables that chaos makes slow, and what is swept up after a herder whose faults nobody undid."""
 
+import shutil
 import subprocess
 import time
 from collections.abc import AsyncIterator
@@ -14,6 +15,7 @@ from herder.providers import netns
 from tests.conformance.yard import Yard, as_json, ask, launch, make, needs_netns
 
 pytestmark = needs_netns
+needs_nft = pytest.mark.skipif(shutil.which("nft") is None, reason="needs nftables")
 
 LATE_MS = 300
 
@@ -43,6 +45,7 @@ def rules_of(server: dict) -> str:
     return told[0] + "".join(line for line in told[1].splitlines() if link in line)
 
 
+@needs_nft
 async def test_everything_a_slow_server_sends_comes_later_and_then_no_more():
     async with wired() as yard:
         handle, _ = await make(yard, yard.provider())
@@ -56,6 +59,7 @@ async def test_everything_a_slow_server_sends_comes_later_and_then_no_more():
         assert not rules_of(server)
 
 
+@needs_nft
 async def test_a_slow_server_is_fenced_and_booted_as_any_other():
     async with wired() as yard:
         provider = yard.provider()
@@ -69,6 +73,7 @@ async def test_a_slow_server_is_fenced_and_booted_as_any_other():
         late.stop()
 
 
+@needs_nft
 async def test_what_one_herders_faults_left_is_swept_and_anothers_stays():
     async with wired() as mine, wired() as theirs:
         servers = [as_json((await make(yard, yard.provider()))[0]) for yard in (mine, theirs)]

@@ -72,7 +72,9 @@ def members(seed: int, count: int = 60) -> World:
 @pytest.mark.parametrize("event", sorted(set(BY_KIND["member"].events) - {"create", "adopt"}))
 @pytest.mark.parametrize("seed", range(3))
 def test_both_ways_give_the_same_world(event: str, seed: int):
-    facts = {"lease_s": 5.0, "sender": 1} if event in ("leased", "rebuild_began") else {}
+    facts = {"leased": {"lease_s": 5.0}, "rebuild_began": {"sender": 1}, "last_read": {"last_read": {"lsn": 7}}}.get(
+        event, {}
+    )
     many, single = members(seed), members(seed)
     ids = many.ids("member")
     commit(many, commit_bulk(many, Bulk("member", event, ids, "told", "test", facts)))
