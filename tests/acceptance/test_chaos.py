@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -49,6 +50,7 @@ def test_a_premium_service_that_is_broken_at_random_loses_nothing(directory: Pat
 
 
 @needs_netns
+@pytest.mark.skipif(shutil.which("nft") is None, reason="needs nftables")
 def test_killed_while_a_cable_loses_packets_and_a_disk_is_full_it_leaves_nothing(directory: Path):
     run = subprocess.Popen(
         [*CHAOS, "--minutes=1", "--seed=1", "--plan=standard", "--faults=loss,disk-full", f"--dir={directory}"],
