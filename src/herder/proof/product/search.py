@@ -24,42 +24,13 @@ from herder.proof.product.environment import data, disasters, faults, leases, me
 from herder.proof.product.fairness import Graph, stuck
 from herder.proof.product.keeping import HANDLERS
 from herder.proof.product.log import Log, Moved
-from herder.proof.product.report import Budget, Searched, Step, Tables, Violation
-from herder.proof.product.shelf import BLANK, FREE, member_name, serving
+from herder.proof.product.report import Budget, Searched, Tables, Violation
+from herder.proof.product.shelf import BLANK, FREE, serving
 from herder.proof.product.small import PROVIDER, Small, at_rest, normal, turn_small, unmade
 from herder.proof.product.watching import NEEDS_PROVIDER, WATCHING, unanswered
-from herder.proof.product.words import trace
+from herder.proof.product.words import Next, trace
 
 SHIFT = 32
-
-
-class Next(NamedTuple):
-    """One step from a pair. fair: it happens when the world no longer does its worst. who: what acts; act: what it does in
-    the small world; cause: what makes the log step by itself; moved: what the log records; lost: its controller loses the shard.
-    """
-
-    log: int
-    world: int
-    fair: bool
-    moved: Moved | None
-    who: str
-    act: Act | None
-    cause: Cause | None = None
-    lost: bool = False
-
-    @property
-    def broken(self) -> str:
-        """The rule that the step itself breaks."""
-        return self.moved.broken if self.moved is not None else ""
-
-    def told(self) -> Step:
-        """In words."""
-        if self.cause is not None:
-            return self.cause.step
-        assert self.act is not None
-        whom = f"member {member_name(self.act.whom)}" if self.act.whom >= 0 else "world"
-        more = "; its controller loses the shard and goes on unaware" if self.lost else ""
-        return Step(self.who, whom, self.act.what + more)
 
 
 class Done(NamedTuple):
