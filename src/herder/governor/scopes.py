@@ -95,5 +95,14 @@ def ill(world: World, servers: Ids) -> NDArray[np.bool_]:
     return found
 
 
+def in_doubt(world: World, servers: Ids) -> NDArray[np.bool_]:
+    """Which of these are uncertain, or hold a member that is: silent, and nobody has shown that they are down. A mask, shape (n,)."""
+    states, members = world.columns.state, world.fact(servers, "member", 0, np.uint32)
+    held = (states[members] == _MEMBER["uncertain"]) & (world.columns.kind[members] == BY_KIND["member"].code)
+    found: NDArray[np.bool_] = (states[servers] == _SERVER_UNCERTAIN) | held
+    return found
+
+
+_SERVER_UNCERTAIN = BY_KIND["server"].state_codes["uncertain"]
 _MEMBER = BY_KIND["member"].state_codes
 _SERVER_WELL = BY_KIND["server"].state_codes["available"]

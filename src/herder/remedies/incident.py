@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from herder.engine.effects import Outcome
 from herder.engine.world import Ids, Machine
-from herder.governor.scopes import LIVE, ill, in_scope
+from herder.governor.scopes import LIVE, ill, in_doubt, in_scope
 from herder.model.errors import HerderError
 from herder.pulse.storm import Asked, Canary, Limits, Ourselves, Sample, Verdict, Word, second_look
 from herder.remedies.hands import Hands
@@ -64,11 +65,15 @@ async def check_canaries(hands: Hands, incident: Machine) -> Outcome:
 
 
 async def watch_ourselves(hands: Hands, incident: Machine) -> Outcome:
-    """Until we hear them again, or until two looks in a row say that it is them after all."""
+    """Until we hear them again, or until two looks in a row say that it is them after all.
+
+    Only who is in doubt may speak against us. One that is known to be down was shown to be by others before this began, and is
+    not heard until a remedy starts it, which waits for the end of this: counted, it would keep an incident open for ever.
+    """
     theirs = 0
     while True:
         await hands.clock.sleep(OURS_PAUSE_S)
-        verdict = await _look(hands, incident)
+        verdict = await _look(hands, incident, doubted=True)
         facts = _found(verdict)
         if verdict.word is Word.LOCAL:
             return Outcome(Heard.HEARING, facts, why="we hear them again")
@@ -82,10 +87,15 @@ def _found(verdict: Verdict) -> dict[str, Any]:
     return {"verdict": str(verdict.word), "why": verdict.why, "evidence": dict(verdict.evidence)}
 
 
-async def _look(hands: Hands, incident: Machine) -> Verdict:
+async def _look(hands: Hands, incident: Machine, *, doubted: bool = False) -> Verdict:
+    """doubted: count as silent only whom nobody has shown to be down."""
     scopes = [str(scope) for scope in incident.data["scopes"]]
     deaf = not await hands.wire.echo(ECHO_S)
-    return second_look(Ourselves(deaf=deaf), await ask_around(hands, scopes), Limits(), scopes)
+    asked = await ask_around(hands, scopes)
+    if doubted:
+        world = hands.world()
+        asked = replace(asked, silent=int(np.count_nonzero(in_doubt(world, in_scope(world, scopes)))))
+    return second_look(Ourselves(deaf=deaf), asked, Limits(), scopes)
 
 
 async def ask_around(hands: Hands, scopes: Sequence[str]) -> Asked:

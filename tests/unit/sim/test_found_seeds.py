@@ -35,6 +35,10 @@ FOUND = (
         1006, "41f4600", "a server whose launch failed while the provider was down was never made, nor was its service", 1006,
         (Item(10, 30.0, "provider_down"), Item(95, 31.0, "create", 1)),
     ),
+    Found(
+        300144, "39535d9", "an incident of our own that began while all servers were known to be down never ended, and nothing was started", 3,
+        (Item(108, 60.0, "outage"), Item(112, 70.0, "nats_down"), Item(113, 160.0, "nats_down")),
+    ),
 )  # fmt: skip
 
 
