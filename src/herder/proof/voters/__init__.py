@@ -65,7 +65,7 @@ SCENES: tuple[Scene, ...] = (
 )
 """Minutes: several at once; each quick scene is contained in one of these."""
 
-STATES_MAX = 250_000
+STATES_MAX = 400_000
 """A scene that is larger is searched so far, breadth first, and reported as not whole: a minute and a half of one processor."""
 
 
