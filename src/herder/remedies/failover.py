@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from math import inf
@@ -16,7 +16,6 @@ from herder.engine.effects import Outcome
 from herder.engine.world import Machine
 from herder.model.errors import HerderError, Refused, Unreachable
 from herder.model.lsn import format_lsn
-from herder.model.plans import Engine
 from herder.ports.driver import Position, Role
 from herder.remedies.election import Bound, Elected, Loss, Short, elect_async, elect_sync, loss
 from herder.remedies.hands import Hands, JobFailed, JobRefused, ask_each
@@ -129,9 +128,6 @@ async def collect_pledges(hands: Hands, work: Machine) -> Outcome:
         if isinstance(elected, Elected) or not absent or hands.clock.monotonic() > end:
             break
         await hands.clock.sleep(0.2)
-    handed_over = await _led_by_hand_over(hands, work, errors)
-    if handed_over is not None:
-        return handed_over
     names = {ident: hands.get(ident).name for ident in standbys}
     evidence = {names[ident]: f"{at.timeline}:{format_lsn(at.lsn)}" for ident, at in pledges.items()}
     if isinstance(elected, Short):
@@ -139,26 +135,6 @@ async def collect_pledges(hands: Hands, work: Machine) -> Outcome:
         why = f"{elected.had} of {elected.needed} pledges needed; missing: {missing or 'all'}"
         return Outcome(Pledged.SHORT, {"pledges": evidence}, why=why)
     return _within_bound(hands, work, elected, evidence, known.get(elected.candidate))
-
-
-async def _led_by_hand_over(hands: Hands, work: Machine, errors: Mapping[int, HerderError]) -> Outcome | None:
-    """A Valkey replica that would not pledge since it leads: the old primary handed over to it before it was fenced, by an order
-    whose end nobody learnt. It had everything, and another that is elected would be a second primary.
-    """
-    if hands.service(work).data["engine"] != Engine.VALKEY:
-        return None
-    asked = [ident for ident, error in errors.items() if not isinstance(error, Unreachable)]
-    readings, _ = await ask_each(asked, lambda ident: hands.read(hands.get(ident)))
-    leads = [ident for ident, each in readings.items() if each.alive and each.role is Role.PRIMARY]
-    if not leads:
-        return None
-    names = " and ".join(hands.get(ident).name for ident in leads)
-    if len(leads) > 1:
-        return Outcome(Pledged.SHORT, {"pledges": {}}, why=f"{names} lead already: a person must say which")
-    facts: dict[str, Any] = {"candidate": leads[0], "new_voters": [], "pledges": {}, "loss_bytes": 0}
-    return Outcome(
-        Pledged.PLEDGED, facts, why=f"{names} leads already: the old primary handed over before it was fenced"
-    )
 
 
 def _elect(hands: Hands, work: Machine, pledges: dict[int, Position], known: Knowledge) -> Elected | Short:

@@ -257,33 +257,6 @@ def test_a_primary_that_was_first_heard_as_ended_tells_no_position_and_the_note_
     assert pledged(sample.small(), Position(1, 100 * MB), 120.0, board).event is not Pledged.PLEDGED
 
 
-class Handed(Agent):
-    """A replica's agent whose engine leads: it does not pledge. Of the first member that is asked, or of each."""
-
-    def __init__(self, leads: int) -> None:
-        super().__init__(Position(0, 99 * MB, "abc"))
-        self.leads = [f"orders-{slot}" for slot in (1, 2)][:leads]
-
-    async def ask(self, job: Job, timeout_s: float) -> JobReply:
-        if job.member not in self.leads:
-            return await super().ask(job, timeout_s)
-        if job.name == "pledge":
-            return JobReply(intent=job.intent, status=JobStatus.FAILED, error=f"{job.member} is a primary")
-        reading = Reading(alive=True, role=Role.PRIMARY, position=self.at)
-        return JobReply(intent=job.intent, status=JobStatus.DONE, result=msgspec.to_builtins(reading))
-
-
-@pytest.mark.parametrize(("leads", "event"), [(1, Pledged.PLEDGED), (2, Pledged.SHORT)])
-def test_a_replica_to_which_the_primary_had_handed_over_is_the_one_and_nobody_else_is_elected(
-    leads: int, event: Pledged
-):
-    world = sample.small("valkey", members=3)
-    outcome = pledged(world, Position(0, 0), 120.0, agent=Handed(leads), standbys=sample.MEMBERS[1:])
-    assert outcome.event is event
-    if event is Pledged.PLEDGED:
-        assert (outcome.facts["candidate"], outcome.facts["loss_bytes"]) == (STANDBY, 0)
-
-
 def test_who_has_heard_the_primary_itself_goes_by_that():
     world = sample.small()
     board = listened(world)
