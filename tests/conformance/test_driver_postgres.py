@@ -75,6 +75,17 @@ def cmdline(pid: int) -> bytes:
     return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
+async def waldump(kept: Path, major: int) -> str:
+    """All log of a kept directory on its newest timeline, as pg_waldump shows it; at the end of any log it ends with 1."""
+    _, programs = postgres_dir(postgres_dirs(), major)
+    names = sorted(path.name for path in kept.iterdir() if len(path.name) == 24)
+    first = next(name for name in names if name[:8] == names[-1][:8])
+    return await processes.run(
+        [str(programs / "pg_waldump"), "--path", str(kept), first], account=Account(), cwd=Path("/"), timeout_s=20,
+        done_codes=(0, 1),
+    )  # fmt: skip
+
+
 def spoil(spec: MemberSpec) -> None:
     (Path(spec.data_dir) / "global" / "pg_control").write_bytes(b"\x01" * 8192)
 
@@ -268,6 +279,29 @@ class TestPostgres(DriverSuite):
         await bench.arrives(first, "b")
         left = {path.name for path in Path(first.data_dir).parent.iterdir()}
         assert not left & {"data.new", "data.old", "data.rejoin.json"}
+
+    async def test_what_is_kept_of_one_failover_after_the_other_is_what_was_alone_and_no_longer_each_time(
+        self, bench: Bench
+    ):
+        leads, follows = await bench.pair()
+        sizes = []
+        for turn in range(4):
+            await bench.streams_from(follows)
+            await bench.driver.pledge(follows)
+            await bench.write(leads, f"alone-{turn}")
+            await bench.driver.stop(leads, fast=False)
+            await bench.driver.promote(follows, ALONE)
+            await bench.write(follows, f"goes-on-{turn}")
+            data = Path(leads.data_dir)
+            before = set(data.parent.glob(f"{data.name}.diverged-*"))
+            await bench.driver.rejoin(leads, source(follows))
+            (kept,) = set(data.parent.glob(f"{data.name}.diverged-*")) - before
+            log = [path for path in kept.iterdir() if len(path.name) == 24]
+            assert any(f"alone-{turn}".encode() in path.read_bytes() for path in log)
+            assert "COMMIT" in await waldump(kept, leads.major), "the engine's own program reads what was kept"
+            sizes.append(sum(path.stat().st_blocks * 512 for path in kept.iterdir()))
+            leads, follows = follows, leads
+        assert max(sizes) < 4 * 1024**2, f"16 MB is one whole segment: {sizes}"
 
     async def test_a_primary_of_another_cluster_is_not_rejoined_to(self, bench: Bench):
         first, second = bench.members[:2]

@@ -7,7 +7,6 @@ long header of each WAL segment, which has no checksum (access/xlog_internal.h: 
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 import struct
@@ -186,37 +185,3 @@ def own_history(data: Path, timeline: int) -> History:
     """The history of a cluster on disk."""
     path = data / "pg_wal" / f"{timeline:08X}.history"
     return parse_history(path.read_text(errors="replace") if path.exists() else "", timeline)
-
-
-def segments_from(data: Path, lsn: int, segment_bytes: int) -> list[Path]:
-    """The WAL segments that hold anything at or after `lsn`, without recycled ones that were not written yet.
-
-    A recycled segment has its next name already but still its old contents: its first page's address shows it.
-    """
-    found = []
-    for path in (data / "pg_wal").iterdir():
-        if not SEGMENT_NAME.fullmatch(path.name):
-            continue
-        per_id = (1 << 32) // segment_bytes
-        number = int(path.name[8:16], 16) * per_id + int(path.name[16:], 16)
-        if (number + 1) * segment_bytes <= lsn:
-            continue
-        with path.open("rb") as segment:
-            if _SYSID.unpack_from(segment.read(16), 8)[0] == number * segment_bytes:
-                found.append(path)
-    return sorted(found)
-
-
-def copy_file(source: Path, target: Path) -> None:
-    """A copy of its own blocks and fsynced; sharing them copy-on-write where the file system can.
-
-    Never a hard link: pg_rewind and WAL recycling write segments in place, and would change the kept copy with them.
-    """
-    with source.open("rb") as reader, target.open("xb") as writer:
-        remaining = os.fstat(reader.fileno()).st_size
-        while remaining > 0:
-            copied = os.copy_file_range(reader.fileno(), writer.fileno(), remaining)
-            if copied == 0:
-                break
-            remaining -= copied
-        os.fsync(writer.fileno())

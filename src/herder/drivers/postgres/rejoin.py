@@ -15,6 +15,7 @@ from herder.drivers import processes
 from herder.drivers.postgres import config, control, layout, lifecycle
 from herder.drivers.postgres.control import FOREVER, Control, History
 from herder.drivers.postgres.copying import claim_slot, copy_beside, dress_as_standby, swap
+from herder.drivers.postgres.kept import copy_file, copy_written, segments_from
 from herder.drivers.postgres.layout import Layout
 from herder.drivers.postgres.session import at_source
 from herder.drivers.processes import Account, in_thread, run
@@ -36,7 +37,7 @@ SELECT (SELECT system_identifier FROM pg_control_system())::text AS system_id,
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """What `.diverged-*/herder.json` says: whose log, from where it differs from the service's, and how much it is."""
+    """What `.diverged-*/herder.json` says: whose log, from where it differs from the service's, and how many bytes of log."""
 
     member: str
     system_id: str
@@ -60,7 +61,7 @@ async def _source_history(spec: MemberSpec, source: Source) -> tuple[int, Histor
 def keep(spec: MemberSpec, state: Control, fork: int) -> Path:
     """Keep the log from the fork on, with pg_control, in a directory named after both; done before is done.
 
-    The only copy of writes that were acknowledged and not replicated (rule S5). Copies, not links: see copy_file.
+    The only copy of writes that were acknowledged and not replicated (rule S5). Copies, not links: see `copy_written`.
     """
     paths = Layout.of(spec)
     target = paths.beside(f"diverged-{state.timeline:08X}-{fork:016X}")
@@ -69,17 +70,21 @@ def keep(spec: MemberSpec, state: Control, fork: int) -> Path:
     half = paths.beside("diverged.half")
     layout.remove(half)
     half.mkdir(mode=0o700)
-    segments = control.segments_from(paths.data, fork, state.segment_bytes)
-    for source in (*segments, paths.data / "global" / "pg_control"):
-        control.copy_file(source, half / source.name)
-    history = paths.data / "pg_wal" / f"{state.timeline:08X}.history"
-    if history.exists():
-        control.copy_file(history, half / history.name)
-    size = sum(segment.stat().st_size for segment in segments)
+    own = control.own_history(paths.data, state.timeline)
+    segments = segments_from(paths.data, own, fork, state.segment_bytes)
+    size = sum(copy_written(segment, half / segment.path.name) for segment in segments)
+    histories = {segment.timeline for segment in segments} | {state.timeline}
+    for source in (paths.data / "global" / "pg_control", *(_history_of(paths, each) for each in sorted(histories))):
+        if source.exists():
+            copy_file(source, half / source.name)
     said = Kept(spec.member, str(state.system_id), state.timeline, format_lsn(fork), state.clean, size)
     layout.write(half / "herder.json", msgspec.json.encode(said).decode() + "\n", Account())
     layout.move(half, target)
     return target
+
+
+def _history_of(paths: Layout, timeline: int) -> Path:
+    return paths.data / "pg_wal" / f"{timeline:08X}.history"
 
 
 async def _rewind(spec: MemberSpec, source: Source, bin_dir: Path, account: Account) -> str:
@@ -154,5 +159,5 @@ async def _keep_all(spec: MemberSpec, reason: HerderError) -> None:
     target.mkdir(mode=0o700)
     for source in sorted((paths.data / "pg_wal").glob("*")):
         if source.is_file():
-            await in_thread(control.copy_file, source, target / source.name)
+            await in_thread(copy_file, source, target / source.name)
     layout.write(target / "reason.txt", f"{reason.message}\n", Account())
