@@ -8,7 +8,8 @@ from rich.console import Console
 from herder.model.errors import InvalidInput
 from herder.remedies import destroy
 from herder.sim.sweep.campaign import EVERY, Swept, Task, Wish, facts, sweep, sweep_all, tasks_of
-from herder.sim.sweep.ending import ELECTED, REDONE, UNKNOWN_LOSS, judge
+from herder.sim.sweep.ending import AT_ONCE, ELECTED, REDONE, STALLED, UNKNOWN_LOSS, judge
+from herder.sim.sweep.fork import parted
 from herder.sim.sweep.points import CONTROLLER, Kill, Point, Successor, When, kills_at
 from herder.sim.sweep.run import play
 from herder.sim.sweep.scenes import PLAYBOOKS, SCENES, Scene, chosen
@@ -248,3 +249,95 @@ def test_a_strike_that_gave_up_for_its_agents_death_stands_for_the_one_that_was_
     assert judge(scene, wanted, found, [by_controller, by_agent]).differences == []
     assert len(judge(scene, wanted, found, [by_controller]).differences) == 2
     assert len(judge(scene, wanted, {"primary": "s-0"}, [by_agent]).differences) == 1
+
+
+@pytest.fixture(scope="module")
+def stalled():
+    """Found by all pairs of kills of one scene: two controllers in a row die while the standby's pledge is due (20 s)."""
+    scene = Scene("failover", "standard", cause="host dead")
+    reference = play(scene)
+    first = Kill(at(reference, "record of server srv-5 fenced").number, When.SENT, Successor.OTHER)
+    takeover = at(play(scene, (first,)), "record of a takeover")
+    run = play(scene, (first, Kill(takeover.number, When.BEFORE, Successor.OTHER)), story=True)
+    assert run.wrong == []
+    assert any("pledging -overdue-> paged" in words for _, words in run.story)
+    return scene, reference.facts, run
+
+
+def test_a_failover_whose_step_was_overdue_when_the_third_controller_came_is_explained(stalled):
+    scene, wanted, run = stalled
+    verdict = judge(scene, wanted, run.facts, run.struck)
+    assert (verdict.differences, verdict.explained) == ([], STALLED)
+    assert (run.facts["primary"], wanted["primary"]) == ("s-0", "s-1")
+    at_once = run.facts | {"copies made": "1"}  # the standby is copied anew, as the old primary was undisturbed
+    assert judge(scene, wanted, at_once, run.struck).explained == STALLED
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"term": "3"},
+        {"promotions": "1"},
+        {"page 'failover_stalled'": "2"},
+        {"page 'restart_slow'": "1"},
+        {"page 'failover_stalled'": None},
+        {AT_ONCE: None},  # whoever took over had time, and did nothing with it
+        {"failover that ended 'paged'": "2"},
+        {"restart that ended 'done'": "2"},
+        {"rebuild that ended 'failed'": "1"},
+        {"copies made": "2"},
+        {"engine starts": "9"},
+        {"starts of servers": "2"},
+        {"member s-1": "unavailable"},
+        {"service s": "uncertain"},
+        {"engine s-0": "is stopped, data whole"},
+        {"engine s-1": "leads, data whole"},
+        {"role of s-1": "primary"},
+        {"voters": "s-1"},
+    ],
+    ids=str,
+)
+def test_nothing_else_may_be_otherwise_in_that_ending(stalled, other):
+    scene, wanted, run = stalled
+    found = {key: value for key, value in (run.facts | other).items() if value is not None}
+    verdict = judge(scene, wanted, found, run.struck)
+    assert STALLED not in verdict.explained
+    assert verdict.differences
+
+
+def test_that_ending_is_explained_by_two_leases_that_were_waited_for_and_in_a_failover_only(stalled):
+    scene, wanted, run = stalled
+    (first, second), same = run.struck, Successor.SAME
+    for struck in (
+        [first],
+        [first, (Kill(4, When.BEFORE, same), second[1])],
+        [first, (second[0], at_agent(second[1]))],
+    ):
+        assert judge(scene, wanted, run.facts, struck).differences
+    assert judge(Scene("switchover", "standard"), wanted, run.facts, run.struck).differences
+
+
+def at_agent(point):
+    """The same point, of an agent."""
+    return Point(point.number, point.at_s, "the agent of srv-6", point.words, point.whens)
+
+
+def test_a_run_that_parts_from_another_at_its_second_kill_is_the_run_from_the_beginning():
+    kill = Kill(at(play(SWITCHOVER), "job 'promote'").number, When.AFTER, Successor.OTHER)
+    first = play(SWITCHOVER, (kill,))
+    seconds = [each for point in first.points[kill.point + 1 :] for each in kills_at(point, (kill.successor,))]
+    assert {each.when for each in seconds} == set(When)
+    told = parted(lambda fork: play(SWITCHOVER, (kill,), fork=fork), seconds, lambda run: run)
+    assert told == [play(SWITCHOVER, (kill, second)) for second in seconds]
+
+
+def test_a_run_that_says_nothing_is_no_run_that_passed():
+    kill = Kill(0, When.BEFORE)
+    with pytest.raises(RuntimeError, match="1 of 1 runs said nothing"):
+        parted(lambda fork: play(RESTART, (kill,), fork=fork), [Kill(2, When.BEFORE)], _die)
+    with pytest.raises(RuntimeError, match="1 of 1 runs said nothing"):  # a point that is never reached
+        parted(lambda fork: play(RESTART, (kill,), fork=fork), [Kill(999, When.BEFORE)], lambda run: run)
+
+
+def _die(run):
+    raise SystemExit(3)

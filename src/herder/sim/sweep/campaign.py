@@ -9,9 +9,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from herder.sim.sweep.ending import judge
+from herder.sim.sweep.fork import parted
 from herder.sim.sweep.points import CONTROLLER, Kill, Successor, in_words, kills_at
 from herder.sim.sweep.run import Run, play
 from herder.sim.sweep.scenes import SCENES, Scene
@@ -119,9 +121,16 @@ def sweep(task: Task, reference: Run) -> Found:
     found.could = len(seconds)
     if 0 <= task.again < len(seconds):
         seconds = random.Random(f"{task.seed}/{task.scene.name}/{task.kill}").sample(seconds, task.again)
-    for kill in seconds:
-        found.twice += 1
-        _take(found, task.scene, reference, play(task.scene, (task.kill, kill)))
+    for once in parted(
+        lambda fork: play(task.scene, (task.kill,), fork=fork), seconds, partial(_twice, task, reference)
+    ):
+        found.add(once)
+    return found
+
+
+def _twice(task: Task, reference: Run, run: Run) -> Found:
+    found = Found(twice=1)
+    _take(found, task.scene, reference, run)
     return found
 
 

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 from herder.machines.registry import PLAYBOOKS
 from herder.model.plans import PLANS
+from herder.sim.clock import START_MS
 from herder.sim.sweep.points import CONTROLLER, Kill, Point, Successor
 
 if TYPE_CHECKING:
+    from herder.engine.world import Machine
     from herder.engine.world import World as Committed
     from herder.sim.sweep.scenes import Scene
     from herder.sim.sweep.world import SweptWorld
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 UNITS = ("service", "member", "server")
 OF_UNITS = tuple(f"{kind} " for kind in UNITS)
 Facts = dict[str, str]
+AT_ONCE_S = 3.0
+AT_ONCE = f"failover that was paged within {AT_ONCE_S:.0f} s of a takeover"
 
 
 def ending(committed: Committed, world: SweptWorld) -> Facts:
@@ -36,7 +40,14 @@ def ending(committed: Committed, world: SweptWorld) -> Facts:
         for machine in committed.of_kind(kind)
     )
     told = Counter(f"page '{page.data['reason']}'" for page in committed.of_kind("page"))
-    return facts | _of_engines(world) | {key: str(times) for key, times in (ran + told + world.counts).items()}
+    soon = Counter(AT_ONCE for failover in committed.of_kind("failover") if _paged_at_once(failover, world))
+    return facts | _of_engines(world) | {key: str(times) for key, times in (ran + told + soon + world.counts).items()}
+
+
+def _paged_at_once(failover: Machine, world: SweptWorld) -> bool:
+    """Whoever took over had no time for it: not by what herder writes of a takeover, but by when that was."""
+    since = (failover.since_ms - START_MS - round(taken_s * 1000) for taken_s in world.taken_at)
+    return failover.state == "paged" and any(0 <= each_ms < AT_ONCE_S * 1000 for each_ms in since)
 
 
 def _of_service(committed: Committed, ident: int) -> Facts:
@@ -82,6 +93,10 @@ UNKNOWN_LOSS = (
     "tells a person; the primary is started again where its data is"
 )
 AWAY = "no controller for longer than a state may last (two leases waited for): its deadline had passed, as it must"
+STALLED = (
+    "no controller for longer than a failover's step may last (two leases waited for): its deadline had passed at the takeover, "
+    "nobody is promoted, a person is told; the primary is started again where its data is"
+)
 AGAIN = ("engine starts", "copies made")
 STRIKE_DONE, STRIKE_FAILED = "strike that ended 'done'", "strike that ended 'failed'"
 REMEDIES = ("rebuild that ended 'done'", "strike that ended")
@@ -94,6 +109,9 @@ def judge(scene: Scene, wanted: Facts, found: Facts, struck: Sequence[tuple[Kill
     """Compare an ending with the undisturbed one. struck: the kills that were made, and where."""
     if scene.playbook == "failover" and _asynchronous(scene) and _waited(wanted, found):
         return Verdict([each for each in _differ(wanted, found) if each.startswith(OF_UNITS)], UNKNOWN_LOSS)
+    away = sum(at.who == CONTROLLER and kill.successor is Successor.OTHER for kill, at in struck) > 1
+    if scene.playbook == "failover" and away and found == _stalled(wanted, found):
+        return Verdict([], STALLED)
     why = []
     if scene.playbook == "failover" and _other_led(wanted, found):
         found, why = _renamed(found, wanted["primary"], found["primary"]), [ELECTED]
@@ -101,7 +119,7 @@ def judge(scene: Scene, wanted: Facts, found: Facts, struck: Sequence[tuple[Kill
     excuses: list[tuple[tuple[str, ...], str]] = []
     if any(at.who != CONTROLLER for _, at in struck):
         excuses = [(AGAIN, REDONE), (REMEDIES, REMADE)]
-    if sum(at.who == CONTROLLER and kill.successor is Successor.OTHER for kill, at in struck) > 1:
+    if away:
         excuses.append((SLOW, AWAY))
     gave_up = _more(wanted, found, STRIKE_FAILED) and bool(excuses)
     for keys, words in excuses:
@@ -130,6 +148,25 @@ def _waited(wanted: Facts, found: Facts) -> bool:
     return (
         found["primary"] != wanted["primary"] and "promotions" not in found and any(page in found for page in MAY_WAIT)
     )
+
+
+def _stalled(wanted: Facts, found: Facts) -> Facts:
+    """The ending in which a failover's deadline had passed at the takeover, whole: the old primary leads where the promoted one
+    would, started once in place, and one page says so. It may have needed no rebuild and no copy; all else is as undisturbed.
+    """
+    stalled = _renamed(wanted, wanted["primary"], found["primary"])
+    for key in ("promotions", "failover that ended 'done'"):
+        stalled.pop(key, None)
+    for key in ("copies made", "rebuild that ended 'done'"):
+        if not _more(wanted, found, key):
+            stalled = {each: value for each, value in stalled.items() if each != key} | _only(found, key)
+    return stalled | dict.fromkeys(
+        ("failover that ended 'paged'", "page 'failover_stalled'", "restart that ended 'done'", AT_ONCE), "1"
+    )
+
+
+def _only(facts: Facts, key: str) -> Facts:
+    return {key: facts[key]} if key in facts else {}
 
 
 def _other_led(wanted: Facts, found: Facts) -> bool:

@@ -75,12 +75,20 @@ class Hand(Protocol):
         """A line for the story."""
 
 
-class Knife:
-    """Counts points while it is out, and says at each whether, and where, somebody dies there."""
+class Parting(Protocol):
+    """Plays runs that are alike up to a point from there on (fork.Fork)."""
 
-    def __init__(self, hand: Hand, kills: tuple[Kill, ...]) -> None:
+    def at(self, number: int) -> Kill | None:
+        """The kill that this run makes at a point, after all that were planned for it."""
+
+
+class Knife:
+    """Counts points while it is out, and says at each whether, and where, somebody dies there. left: kills not made yet."""
+
+    def __init__(self, hand: Hand, kills: tuple[Kill, ...], parting: Parting | None = None) -> None:
         self._hand = hand
-        self._left = list(kills)
+        self._parting = parting
+        self.left = list(kills)
         self._since = 0.0
         self.out = False
         self.points: list[Point] = []
@@ -100,12 +108,17 @@ class Knife:
             return -1, None
         point = Point(len(self.points), self._hand.now - self._since, who, words, whens)
         self.points.append(point)
-        if not self._left or self._left[0].point != point.number:
+        kill = self._planned(point.number)
+        if kill is None:
             return point.number, None
-        kill = self._left.pop(0)
         self.struck.append((kill, point))
         self._hand.note(f"!! {who} is killed {kill.when} point {point.number}: {words}")
         return point.number, kill
+
+    def _planned(self, number: int) -> Kill | None:
+        if self.left:
+            return self.left.pop(0) if self.left[0].point == number else None
+        return self._parting.at(number) if self._parting is not None else None
 
     def lasted(self, number: int, seconds: float) -> None:
         """How long the job of a point acted: long enough ones can be killed in the middle."""

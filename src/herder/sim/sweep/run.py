@@ -14,6 +14,7 @@ from herder.sim.seeds.plan import Made, Plan
 from herder.sim.seeds.wellness import unwell
 from herder.sim.seeds.witness import Witness
 from herder.sim.sweep.ending import Facts, ending
+from herder.sim.sweep.fork import Fork
 from herder.sim.sweep.points import Kill, Point, When
 from herder.sim.sweep.scenes import SERVICE, Scene, Stage
 from herder.sim.sweep.world import SweptWorld
@@ -40,12 +41,14 @@ class Run:
     story: list[tuple[float, str]] = field(default_factory=list)
 
 
-def play(scene: Scene, kills: tuple[Kill, ...] = (), *, seed: int = 1, story: bool = False) -> Run:
-    """Play a scene to its end. Never raises for what it finds."""
+def play(
+    scene: Scene, kills: tuple[Kill, ...] = (), *, seed: int = 1, story: bool = False, fork: Fork | None = None
+) -> Run:
+    """Play a scene to its end. Never raises for what it finds. fork: where other runs part from this one."""
     found = Run(kills)
 
     async def main() -> None:
-        await _Play(scene, found, seed, story=story).run()
+        await _Play(scene, found, seed, fork, story=story).run()
 
     with Crashes() as crashes:
         try:
@@ -53,15 +56,17 @@ def play(scene: Scene, kills: tuple[Kill, ...] = (), *, seed: int = 1, story: bo
         except Exception as error:  # noqa: BLE001  whatever a control plane raises is what this looks for
             found.wrong.append(f"crashed: {type(error).__name__}: {error}")
     found.wrong.extend(f"crashed: {words}" for words in crashes.told)
+    if fork is not None and fork.mine is not None:
+        found.kills = (*kills, fork.mine)
     return found
 
 
 class _Play:
-    def __init__(self, scene: Scene, found: Run, seed: int, *, story: bool) -> None:
+    def __init__(self, scene: Scene, found: Run, seed: int, fork: Fork | None, *, story: bool) -> None:
         self.scene = scene
         self.found = found
         self.story = story
-        self.world = SweptWorld(seed, found.kills)
+        self.world = SweptWorld(seed, found.kills, fork)
         self.world.mood.can_fence = scene.can_fence
         plan = Plan(seed, 0.0, (Made(SERVICE, scene.engine, scene.plan),), scene.can_fence)
         person = Person(self.world, plan)
@@ -128,7 +133,7 @@ class _Play:
         self.witness.clients(can_fence=self.scene.can_fence)
         wrong += [str(finding) for finding in self.witness.found if not self._forgivable(finding.check)]
         wrong += [f"crashed: {words}" for words in world.bugs]
-        if len(found.struck) < len(found.kills):
+        if knife.left:
             wrong.append("the point to kill at was not reached again")
         found.wrong += wrong
         found.facts = ending(plane.loop.world, world)

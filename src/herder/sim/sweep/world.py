@@ -22,7 +22,7 @@ from herder.sim.engine import Cluster, Engine
 from herder.sim.faults import Faults
 from herder.sim.host import Host
 from herder.sim.hosts import GONE
-from herder.sim.sweep.points import AGENT_DOWN_S, DOWN_S, LEASE_OVER_S, Kill, Knife, Successor, When
+from herder.sim.sweep.points import AGENT_DOWN_S, DOWN_S, LEASE_OVER_S, Kill, Knife, Parting, Successor, When
 from herder.sim.sweep.taps import SweptController
 from herder.sim.world import World
 
@@ -54,12 +54,13 @@ class CountedCluster(Cluster):
 
 
 class SweptWorld(World):
-    """See World. counts: effects by name. Each controller that is started is one whose writes and effects are points."""
+    """See World. counts: effects by name; taken_at: when the log was taken over. Each controller that is started is one whose writes and effects are points."""
 
-    def __init__(self, seed: int, kills: tuple[Kill, ...]) -> None:
+    def __init__(self, seed: int, kills: tuple[Kill, ...], parting: Parting | None = None) -> None:
         self.counts: Counter[str] = Counter()
+        self.taken_at: list[float] = []
         super().__init__(seed)
-        self.knife = Knife(self, kills)
+        self.knife = Knife(self, kills, parting)
         self._faults = Faults(self, SimRandom(seed, "sweep"))
         self._alone: set[asyncio.Task[None]] = set()
         self._acting: dict[tuple[str, str], tuple[int, float]] = {}
