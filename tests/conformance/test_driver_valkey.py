@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from herder.drivers.binaries import valkey_server
 from herder.drivers.processes import Account, spawn
 from herder.drivers.valkey import probe as probes
 from herder.drivers.valkey.client import connection_to
@@ -110,6 +111,57 @@ class TestValkey(DriverSuite):
         again = await bench.driver.promote(second, ALONE)
         assert (again.history, again.lsn >= promoted.lsn) == (promoted.history, True)
         assert await bench.has(second, "a")
+
+
+SLOW_FSYNC = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <unistd.h>
+static int slowly(const char *name, int fd) { usleep(400000); return ((int (*)(int)) dlsym(RTLD_NEXT, name))(fd); }
+int fsync(int fd) { return slowly("fsync", fd); }
+int fdatasync(int fd) { return slowly("fdatasync", fd); }
+"""
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler, to make an fsync slow")
+async def test_a_killed_engine_has_all_it_acknowledged_though_its_disk_is_slow(farm):
+    code, library, program = (farm.base / name for name in ("slow.c", "slow.so", "valkey-server"))
+    code.write_text(SLOW_FSYNC)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, code, "-ldl"], check=True)  # noqa: S607  whichever is here
+    program.write_text(f'#!/bin/sh\nLD_PRELOAD={library} exec {valkey_server("")} "$@"\n')
+    program.chmod(0o755)
+    await farm.driver.close()
+    farm.driver = ValkeyDriver(Account.named("nobody"), str(program))
+    spec = farm.members[0]
+    await farm.driver.create_primary(spec, ALONE)
+    acked = 0
+
+    async def caught_in_an_fsync() -> bool:
+        nonlocal acked
+        await farm.driver.read(spec)
+        told = await ask(spec, "INFO", "persistence", admin=True)
+        for _ in range(20):
+            await ask(spec, "RPUSH", "all", str(acked))
+            acked += 1
+        return "aof_pending_bio_fsync:1" in told
+
+    await until(caught_in_an_fsync)
+    await farm.driver.stop(spec, fast=False)
+    await farm.driver.start(spec)
+    assert int(await ask(spec, "LLEN", "all")) == acked
+
+
+async def test_what_was_acknowledged_reaches_the_disk_by_the_agents_looks_and_a_client_may_wait_for_it(farm):
+    spec = farm.members[0]
+    await farm.driver.create_primary(spec, ALONE)
+    await ask(spec, "SET", "k", "v")
+
+    async def on_disk() -> bool:
+        await farm.driver.read(spec)
+        return (await ask(spec, "WAITAOF", "0", "0", "0"))[0] == 1
+
+    await until(on_disk)
+    assert (await ask(spec, "CONFIG", "GET", "appendfsync", admin=True))[1] == "no"
 
 
 async def test_a_primary_is_ready_for_its_first_write_and_making_it_again_changes_nothing(farm):

@@ -19,6 +19,7 @@ from herder.drivers.processes import POLL_S, Account, in_thread
 from herder.drivers.valkey.client import Lines, Look
 from herder.drivers.valkey.config import NOWHERE, source_words, upstream_of
 from herder.drivers.valkey.engine import Engine
+from herder.drivers.valkey.fsync import Fsyncs
 from herder.drivers.valkey.handover import check_target, hand_over
 from herder.drivers.valkey.marker import Intent, Marker, Markers, aof_reach, sync_aof
 from herder.drivers.valkey.names import ReplicaNames
@@ -28,6 +29,9 @@ from herder.ports.driver import MemberSpec, Position, Reading, Role, Running, So
 
 READ_S = 0.6
 """Seconds for the engine's answers in one reading; the port promises one within a second, names may take the rest."""
+
+FSYNC_S = 0.15
+"""Seconds for each of the two answers that begin an fsync."""
 
 NOTE_EVERY_S = 10.0
 """Seconds between notes of an offset that only grew (each note is an fsync). A new history or key count 0 <-> some is
@@ -50,6 +54,7 @@ class ValkeyDriver:
         self._engine = Engine(self._lines, account or Account(), valkey_bin)
         self._markers = Markers()
         self._names = ReplicaNames()
+        self._fsyncs = Fsyncs(self._lines)
         self._noted_at: dict[str, float] = {}
         self._notes: dict[str, asyncio.Task[None]] = {}
 
@@ -274,6 +279,8 @@ class ValkeyDriver:
             return Reading(alive=False, pid=look.pid, detail=f"loading its data set ({look.loading_percent:.0f} %)")
         if marker is not None and self._due(spec, marker, look):
             self._note_later(spec, look)
+        with contextlib.suppress(HerderError):  # it answered a moment ago; the next reading tells what became of it
+            await self._fsyncs.begin(spec, FSYNC_S)
         standby = look.role is Role.STANDBY
         return Reading(
             alive=True,
