@@ -286,6 +286,7 @@ def test_a_failover_whose_step_was_overdue_when_the_third_controller_came_is_exp
         {"restart that ended 'done'": "2"},
         {"rebuild that ended 'failed'": "1"},
         {"copies made": "2"},
+        {"rebuild that ended 'done'": "2"},  # there is one standby
         {"engine starts": "9"},
         {"starts of servers": "2"},
         {"member s-1": "unavailable"},
@@ -315,6 +316,17 @@ def test_that_ending_is_explained_by_two_leases_that_were_waited_for_and_in_a_fa
     ):
         assert judge(scene, wanted, run.facts, struck).differences
     assert judge(Scene("switchover", "standard"), wanted, run.facts, run.struck).differences
+
+
+def test_one_that_dies_after_a_job_while_it_waits_for_another_dies_once_and_has_one_successor():
+    """Two jobs at once, and a kill at each: two successors of one name took the shard from each other for ever."""
+    scene = Scene("failover", "premium", "valkey", "host dead")
+    reference = play(scene)
+    first, second = (p for p in reference.points if p.words.startswith("job 'pledge'"))
+    for one, other in ((When.BEFORE, When.BEFORE), (When.AFTER, When.SENT)):
+        run = play(scene, (Kill(first.number, one), Kill(second.number, other)), story=True)
+        assert sum("takes the shard over" in words for _, words in run.story) == 1
+        assert judge(scene, reference.facts, run.facts, run.struck).differences == []
 
 
 def at_agent(point):

@@ -152,21 +152,19 @@ def _waited(wanted: Facts, found: Facts) -> bool:
 
 def _stalled(wanted: Facts, found: Facts) -> Facts:
     """The ending in which a failover's deadline had passed at the takeover, whole: the old primary leads where the promoted one
-    would, started once in place, and one page says so. It may have needed no rebuild and no copy; all else is as undisturbed.
+    would, started once in place, and one page says so. No copy may have been needed, and a rebuild only for standbys that had
+    pledged and are pointed at it again; all else is as undisturbed.
     """
     stalled = _renamed(wanted, wanted["primary"], found["primary"])
     for key in ("promotions", "failover that ended 'done'"):
         stalled.pop(key, None)
-    for key in ("copies made", "rebuild that ended 'done'"):
-        if not _more(wanted, found, key):
-            stalled = {each: value for each, value in stalled.items() if each != key} | _only(found, key)
+    standbys = sum(value == "standby" for key, value in found.items() if key.startswith("role of "))
+    for key, most in (("copies made", int(wanted.get("copies made", 0))), ("rebuild that ended 'done'", standbys)):
+        stalled.pop(key, None)
+        stalled |= {key: found[key]} if 0 < int(found.get(key, 0)) <= most else {}
     return stalled | dict.fromkeys(
         ("failover that ended 'paged'", "page 'failover_stalled'", "restart that ended 'done'", AT_ONCE), "1"
     )
-
-
-def _only(facts: Facts, key: str) -> Facts:
-    return {key: facts[key]} if key in facts else {}
 
 
 def _other_led(wanted: Facts, found: Facts) -> bool:

@@ -70,7 +70,8 @@ class _Tap:
         return getattr(self._inner, name)
 
     async def _at(self, words: str, whens: tuple[When, ...], do: Callable[[Any], Awaitable[T]]) -> T:
-        """Do it through the inner adapter, and die where the knife says."""
+        """Do it through the inner adapter, and die where the knife says. What a dead one was about to do is no point."""
+        await self._controller.gate()
         _, kill = self._controller.world.knife.reach(CONTROLLER, words, whens)
         if kill is None:
             return await do(self._inner)

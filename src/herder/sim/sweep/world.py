@@ -96,7 +96,11 @@ class SweptWorld(World):
         return SweptController(self, name, f"sim:{name}", **tuned)
 
     def kill(self, controller: Controller, successor: Successor) -> None:
-        """As kill -9 does; a successor comes."""
+        """As kill -9 does; a successor comes. One that waited for an answer to die after may be dead by then: a second successor
+        of the same name would take the shard from the first, and that one from it, for ever.
+        """
+        if controller.dead:
+            return
         controller.kill()
         loop = asyncio.get_running_loop()
         if successor is Successor.SAME:
