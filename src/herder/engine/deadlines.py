@@ -51,5 +51,7 @@ class Deadlines:
             parts.append(np.array([machines], np.uint32) if isinstance(machines, int) else machines)
         found = np.concatenate(parts)
         waits = column[found]
+        for ident in self._late[column[self._late] > now_ms].tolist():  # the wall clock went back
+            self.put(int(column[ident]), ident)
         self._late = np.unique(found[(waits > 0) & (waits <= now_ms)])
         return self._late
