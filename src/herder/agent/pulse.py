@@ -42,6 +42,8 @@ class Pulser:
         self._seq = 0
         self._mended_at = 0.0
         self._mending: asyncio.Task[None] | None = None
+        self._room = _disk_free(home)
+        self._weighing: asyncio.Task[None] | None = None
         self.wire: AgentWire | None = None
 
     def nudge(self) -> None:
@@ -73,6 +75,8 @@ class Pulser:
 
     async def _beat(self, paused_ms: int, *, planned: bool) -> None:
         if planned:
+            if self._weighing is None or self._weighing.done():
+                self._weighing = asyncio.create_task(self._weigh())
             await self._supervisor.look_all(LOOK_BUDGET_S)
         self._nudged.clear()  # what changes from here on gets a frame of its own
         if self.wire is not None:
@@ -81,6 +85,11 @@ class Pulser:
         if self._ledger.broken and time.monotonic() - self._mended_at > MEND_EVERY_S:
             self._mended_at = time.monotonic()
             self._mending = asyncio.create_task(self._ledger.mend())
+
+    async def _weigh(self) -> None:
+        """The least room of our own disk and the members'. In a thread: a disk that hangs must not stop the pulse."""
+        places = (self._home, *self._supervisor.data_dirs())
+        self._room = await asyncio.to_thread(lambda: min(map(_disk_free, places)))
 
     def frame(self, paused_ms: int) -> Pulse:
         """The next frame."""
@@ -95,7 +104,7 @@ class Pulser:
             sent_ms=int(time.time() * 1000),
             paused_ms=paused_ms,
             rss_kb=_rss_kb(),
-            disk_free=_disk_free(self._home),
+            disk_free=self._room,
             members=self._supervisor.frames(),
         )
 
@@ -111,8 +120,11 @@ def _rss_kb() -> int:
 
 
 def _disk_free(path: Path) -> int:
+    """Bytes. Of a directory that is not made yet, its parent's."""
     try:
         found = os.statvfs(path)
+    except FileNotFoundError:
+        return _disk_free(path.parent)
     except OSError:
         return 0  # a disk that does not answer has no room
     return found.f_bavail * found.f_frsize

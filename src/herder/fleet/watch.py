@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 import numpy as np
 
@@ -160,7 +160,7 @@ class Watch:
         primary = world.get(service.data["primary"])
         expected = Expected(
             member.id, member.state, member.data["role"], bool(member.data.get("deposed")), service.data["term"],
-            held=self._held(service), primary_well=primary.state == "available",
+            held=self._held(service), deposing=self._held(service, ("failover",)), primary_well=primary.state == "available",
             settled_s=(self._clock.now_ms() - primary.data.get("led_ms", 0)) / 1000,
         )  # fmt: skip
         ages = Ages(deaf_s=now - track.alive_at, upstream_lost_s=now - track.upstream_at)
@@ -194,10 +194,10 @@ class Watch:
         evidence = {"evidence": sign.evidence | {"why": sign.why}}
         self._submit(Input(target, sign.event, evidence, why=sign.why, actor="pulse", entered=entered))
 
-    def _held(self, service: Machine) -> bool:
+    def _held(self, service: Machine, kinds: Container[str] = ("failover", "switchover", "restart")) -> bool:
         """A playbook that changes who leads is under way."""
         held = self._world().find(service.data.get("playbook", 0))
-        return held is not None and held.live and held.kind in ("failover", "switchover", "restart")
+        return held is not None and held.live and held.kind in kinds
 
     def on_disconnect(self, server_name: str) -> None:
         """A closed connection is a hint: vantage points are asked at once instead of after a missed beat."""

@@ -26,7 +26,8 @@ DEAF_PATIENCE_S = 3.0
 
 class Expected(msgspec.Struct, frozen=True):
     """What the log says of a member. term: the service's. held: a playbook that changes leadership is under way, so
-    that a role may be ahead of the log for a moment. primary_well: the log has the service's primary as available;
+    that a role may be ahead of the log for a moment. deposing: that is a failover, so the old primary may answer as long as it
+    likes: nobody's commit counts until the failover has ended. primary_well: the log has the service's primary as available;
     settled_s: since it began to lead, was started again, or came back from being known dead.
     """
 
@@ -36,6 +37,7 @@ class Expected(msgspec.Struct, frozen=True):
     deposed: bool
     term: int
     held: bool = False
+    deposing: bool = False
     primary_well: bool = True
     settled_s: float = 3600.0
 
@@ -80,7 +82,7 @@ def _judge_primary(expected: Expected, reading: Reading) -> list[Sign]:
         if expected.state == "available" and not expected.held:
             return [Sign("member", "ill", "it should lead and says that it is a standby", {"role": str(reading.role)})]
         return []
-    if expected.state != "available" and not expected.deposed:
+    if expected.state != "available" and not expected.deposed and not expected.deposing:
         return [Sign("member", "well", f"it answers as primary at {_where(reading)}")]
     return []
 

@@ -40,13 +40,17 @@ class Short:
 
 
 def elect_sync(
-    voters: Collection[int], members: Collection[int], pledges: Mapping[int, Position], timeline: int = 0
+    voters: Collection[int],
+    members: Collection[int],
+    pledges: Mapping[int, Position],
+    timeline: int = 0,
+    cramped: Collection[int] = (),
 ) -> Elected | Short:
     """Sync plan. voters: V of the log; members: all of the service but the old primary; pledges: member -> position.
 
     timeline: where the present primary began to write. A voter that has not reached it never followed this primary, so
     it may lack what its predecessor's other voters had: its pledge does not count.
-    A pledge of a member that is no voter proves nothing towards the quorum, and it may not lead: it may lack commits
+    cramped: see `farthest`. A pledge of a member that is no voter proves nothing towards the quorum, and it may not lead: it may lack commits
     that only voters had to have.
     """
     binding = {
@@ -56,7 +60,7 @@ def elect_sync(
     if len(binding) < needed or not voters:
         missing = tuple(sorted(set(voters) - set(binding)))
         return Short(needed, len(binding), missing)
-    candidate = farthest(binding)
+    candidate = farthest(binding, cramped)
     followers = sorted(set(pledges) - {candidate})
     new_voters = tuple(followers) or tuple(sorted(set(members) - {candidate}))
     if not new_voters:
@@ -64,22 +68,25 @@ def elect_sync(
     return Elected(candidate, binding[candidate], new_voters)
 
 
-def elect_async(pledges: Mapping[int, Position], history: str = "") -> Elected | Short:
+def elect_async(pledges: Mapping[int, Position], history: str = "", cramped: Collection[int] = ()) -> Elected | Short:
     """Async plan, behind a fence: the one that reaches farthest; the loss bound is checked by `loss`.
 
     history: the old primary's replication id, '' when it has none or it is not known. Offsets of another history say
-    nothing about this one (a Valkey primary that was restarted counts from zero), so its holders may not lead.
+    nothing about this one (a Valkey primary that was restarted counts from zero), so its holders may not lead. cramped: see
+    `farthest`.
     """
     eligible = {member: at for member, at in pledges.items() if not history or at.history == history}
     if not eligible:
         return Short(1, 0, tuple(sorted(pledges)))
-    candidate = farthest(eligible)
+    candidate = farthest(eligible, cramped)
     return Elected(candidate, eligible[candidate], ())
 
 
-def farthest(pledges: Mapping[int, Position]) -> int:
-    """Highest (timeline, lsn); equal ones by the lower id, so that a repeated election elects the same."""
-    return min(pledges, key=lambda member: (-pledges[member].timeline, -pledges[member].lsn, member))
+def farthest(pledges: Mapping[int, Position], cramped: Collection[int] = ()) -> int:
+    """Highest (timeline, lsn); of equal ones one that is not cramped (its disk has no room to lead), then the lower id, so
+    that a repeated election elects the same.
+    """
+    return min(pledges, key=lambda member: (-pledges[member].timeline, -pledges[member].lsn, member in cramped, member))
 
 
 def may_lead_drained(

@@ -20,6 +20,7 @@ from herder.ports.driver import Position, Role
 from herder.remedies.election import Bound, Elected, Loss, Short, elect_async, elect_sync, loss
 from herder.remedies.hands import Hands, JobFailed, JobRefused, ask_each
 from herder.remedies.last_read import LastRead, noted, remembered
+from herder.remedies.room import NEEDED, cramped
 
 PLEDGE_ANSWER_S = 2.0
 PATIENCE_S = 8.0
@@ -123,7 +124,8 @@ async def collect_pledges(hands: Hands, work: Machine) -> Outcome:
         more, errors = await ask_each(left, lambda ident: _pledge(hands, work, ident))
         pledges |= more
         known = await _knowledge(hands, work, pledges)
-        elected = _elect(hands, work, pledges, known)
+        full = cramped(hands, pledges)
+        elected = _elect(hands, work, pledges, known, full)
         absent = any(isinstance(error, Unreachable) for error in errors.values())
         if isinstance(elected, Elected) or not absent or hands.clock.monotonic() > end:
             break
@@ -134,14 +136,19 @@ async def collect_pledges(hands: Hands, work: Machine) -> Outcome:
         missing = ", ".join(f"{names.get(ident, ident)} ({_reason(errors.get(ident))})" for ident in elected.missing)
         why = f"{elected.had} of {elected.needed} pledges needed; missing: {missing or 'all'}"
         return Outcome(Pledged.SHORT, {"pledges": evidence}, why=why)
+    if elected.candidate in full:
+        why = f"{names[elected.candidate]} reaches farthest, but its disk is full: {NEEDED}"
+        return Outcome(Pledged.SHORT, {"pledges": evidence}, why=why)
     return _within_bound(hands, work, elected, evidence, known.get(elected.candidate))
 
 
-def _elect(hands: Hands, work: Machine, pledges: dict[int, Position], known: Knowledge) -> Elected | Short:
+def _elect(
+    hands: Hands, work: Machine, pledges: dict[int, Position], known: Knowledge, full: list[int]
+) -> Elected | Short:
     if work.data["sync"]:
         timeline = hands.service(work).data.get("timeline", 0)
-        return elect_sync(work.data["voters"], work.data["standbys"], pledges, timeline)
-    return elect_async(pledges, _history(hands, work, pledges, known))
+        return elect_sync(work.data["voters"], work.data["standbys"], pledges, timeline, full)
+    return elect_async(pledges, _history(hands, work, pledges, known), full)
 
 
 Knowledge = dict[int, LastRead]

@@ -17,6 +17,7 @@ from herder.remedies.enrolment import successors
 from herder.remedies.failover import Promoted, lead
 from herder.remedies.hands import Hands, JobFailed, JobRefused, ask_each
 from herder.remedies.rebuild import CLOSE_BYTES
+from herder.remedies.room import NEEDED, cramped
 
 MOVE_TIMEOUT_MS = 5000
 RUNNING = ("available", "uncertain")
@@ -49,7 +50,12 @@ async def prepare_switchover(hands: Hands, work: Machine) -> Outcome:
     if not close:
         names = ", ".join(hands.get(ident).name for ident in wanted)
         return Outcome(Prepared.NOT_READY, why=f"none of {names} streams within {CLOSE_BYTES >> 20} MiB of {old.name}")
-    candidate = max(close, key=lambda ident: (close[ident], -ident))
+    full = cramped(hands, close)
+    roomy = {ident: at for ident, at in close.items() if ident not in full}
+    if not roomy:
+        names = ", ".join(hands.get(ident).name for ident in full)
+        return Outcome(Prepared.NOT_READY, why=f"the disk of {names} is full: {NEEDED}")
+    candidate = max(roomy, key=lambda ident: (roomy[ident], -ident))
     voters = successors(work.data["standbys"], candidate, old.id)
     facts = {"candidate": candidate, "new_voters": voters if hands.service(work).data["sync"] else [], "counts": False}
     return Outcome(Prepared.READY, facts, why=f"{hands.get(candidate).name} is caught up")

@@ -17,7 +17,7 @@ from herder.model.errors import HerderError
 from herder.ports.driver import MemberSpec, Reading
 from herder.ports.wire import FRAME_VERSION, Job, JobReply, JobStatus, MemberPulse, Pulse
 from herder.sim.act import Act
-from herder.sim.host import Ended, Entry, Host
+from herder.sim.host import Disk, Ended, Entry, Host
 from herder.sim.work import ACTIONS, LOOKS, Work, end_under_lease, look
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ NUDGE_S = 0.002
 PAUSE_FLOOR_S = 0.5
 WAIT_CEILING_S = 60.0
 DISK_FREE = 10 * 1024**3
+DISK_CRAMPED = 8 * 1024**2
+"""Bytes: half a segment of PostgreSQL's log."""
 
 
 @dataclass(slots=True)
@@ -142,7 +144,7 @@ class SimAgent:
         frame = Pulse(
             version=FRAME_VERSION, server=self.host.name, incarnation=self.host.incarnation, agent_pid=self._seq % 7 + 2,
             life=self.life, seq=self._seq, sent_ms=int(self.host.clock.read(self._loop.time()) * 1000), paused_ms=paused_ms, rss_kb=20_000,
-            disk_free=0 if self.host.disk.full else DISK_FREE, members=tuple(self._members()),
+            disk_free=_room(self.host.disk), members=tuple(self._members()),
         )  # fmt: skip
         self.world.publish(self.host, frame)
 
@@ -378,3 +380,8 @@ class SimAgent:
         entry = self.host.disk.members.get(job.member)
         term = entry.term if entry is not None else 0
         return JobReply(intent=job.intent, status=status, result=result, error=error, hint=hint, term=term, code=code)
+
+
+def _room(disk: Disk) -> int:
+    """Bytes."""
+    return 0 if disk.full else DISK_CRAMPED if disk.cramped else DISK_FREE

@@ -14,6 +14,9 @@ from herder.sim.network import ANY, FAIR, Weather
 from herder.sim.wire import NATS
 from herder.sim.world import World
 
+NEARLY_SHARE = 0.4
+"""Of the disks that are filled."""
+
 
 class Faults:
     """Does things to a world. Each method says what it did; what ends by itself ends by a timer."""
@@ -137,24 +140,28 @@ class Faults:
         for service in self.world.services_on(host):
             self.world.settle(service)
 
-    def fill_disk(self, host: Host | None = None, seconds: float | None = None) -> None:
-        """No byte can be written: engines end, promises are refused."""
+    def fill_disk(self, host: Host | None = None, seconds: float | None = None, *, nearly: bool | None = None) -> None:
+        """No byte can be written: engines end, promises are refused. nearly: all goes on, but nobody there can begin to lead."""
         host = host or self.pick()
-        if not host.awake or host.disk.full:
+        if not host.awake or host.disk.full or host.disk.cramped:
             return
         seconds = seconds if seconds is not None else self.lasts(10, 300)
-        self._say("fill_disk", f"{host.name} for {seconds:.1f} s")
+        nearly = self._draw.random() < NEARLY_SHARE if nearly is None else nearly
+        self._say("fill_disk", f"{host.name}{', nearly,' if nearly else ''} for {seconds:.1f} s")
+        self._later(seconds, self.empty_disk, host)
+        if nearly:
+            host.disk.cramped = True
+            return
         host.disk.full = True
         self.world.hosts.disk_full[host.slot] = True
         for service in self.world.services_on(host):
             for engine in list(self.world.cluster(service).engines.values()):
                 if engine.host == host.name:
                     self.world.crash_engine(service, engine.member, "PANIC: could not write to file: No space left")
-        self._later(seconds, self.empty_disk, host)
 
     def empty_disk(self, host: Host) -> None:
         """Room again."""
-        host.disk.full = False
+        host.disk.full = host.disk.cramped = False
         self.world.hosts.disk_full[host.slot] = False
 
     def clock_jump(self, seconds: float | None = None) -> None:

@@ -51,6 +51,16 @@ def test_equal_ones_are_elected_the_same_way_every_time():
     assert farthest({4: at(7), 3: at(7), 9: at(7)}) == 3
 
 
+def test_of_equal_ones_one_with_room_on_its_disk_leads():
+    assert farthest({3: at(7), 4: at(7), 9: at(7)}, cramped=[3]) == 4
+    assert elect_sync([2, 3], [2, 3], {2: at(100), 3: at(100)}, cramped=[2]) == Elected(3, at(100), (2,))
+    assert elect_async({2: at(100), 3: at(100)}, cramped=[2]) == Elected(3, at(100), ())
+
+
+def test_room_on_a_disk_never_outweighs_what_was_acknowledged():
+    assert farthest({3: at(8), 4: at(7)}, cramped=[3]) == 3
+
+
 @pytest.mark.parametrize(
     ("voters", "pledges", "short"),
     [

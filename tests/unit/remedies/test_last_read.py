@@ -48,7 +48,7 @@ def heard(board: Board, slot: int, at_s: float, reading: Reading) -> None:
     server = f"srv-{sample.SERVERS[slot]}"
     frame = Pulse(
         version=1, server=server, incarnation=1, agent_pid=1, life="one", seq=int(at_s), sent_ms=0, paused_ms=0, rss_kb=0,
-        disk_free=0, members=(pulse,),
+        disk_free=10**10, members=(pulse,),
     )  # fmt: skip
     assert board.fold(frame, at_s)
 

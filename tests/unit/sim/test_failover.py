@@ -326,6 +326,80 @@ def test_pages_of_a_destroyed_service_are_over():
     assert set(story(play)) == {"resolved"}
 
 
+def standbys(fleet, name):
+    service = fleet.committed.named("service", name)
+    members = [fleet.committed.get(ident) for ident in service.data["members"] if ident != service.data["primary"]]
+    return [fleet.world.host(fleet.committed.get(member.data["server"]).name) for member in members]
+
+
+@pytest.mark.parametrize("name", ["gold", "silver"])
+def test_nobody_is_promoted_on_a_full_disk_and_the_primary_is_started_in_place(name):
+    async def play(fleet):
+        led = fleet.primary(name).name
+        for host in standbys(fleet, name):
+            fleet.faults.fill_disk(host, 300, nearly=True)
+        await pass_time(3)
+        fleet.faults.kill_host(fleet.host(name))
+        await fleet.until(lambda: fleet.paged("pledges_short"), 30)
+        assert "its disk is full" in fleet.paged("pledges_short")[0].data["text"]
+        await fleet.well(name, 120)
+        return fleet.primary(name).name == led, fleet.lost(name)
+
+    assert story(play) == (True, 0)
+
+
+def test_of_two_that_reach_as_far_the_one_with_room_leads():
+    async def play(fleet):
+        first, second = standbys(fleet, "gold")
+        fleet.faults.fill_disk(first, 300, nearly=True)
+        await pass_time(3)
+        fleet.faults.kill_host(fleet.host("gold"))
+        await fleet.until(lambda: fleet.done("failover") == 1, 30)
+        return fleet.host("gold") is second, fleet.lost("gold")
+
+    assert story(play) == (True, 0)
+
+
+def test_a_planned_move_does_not_go_to_a_full_disk():
+    async def play(fleet):
+        for host in standbys(fleet, "gold"):
+            fleet.faults.fill_disk(host, 300, nearly=True)
+        await pass_time(3)
+        led = fleet.primary("gold").name
+        await fleet.plane.control.switchover("gold")
+        await fleet.until(lambda: fleet.committed.of_kind("switchover"), 10)
+        await fleet.until(lambda: all(not each.live for each in fleet.committed.of_kind("switchover")), 60)
+        await fleet.well("gold", 30)
+        return fleet.primary("gold").name == led, [each.state for each in fleet.committed.of_kind("switchover")]
+
+    assert story(play) == (True, ["abandoned"])
+
+
+def test_a_candidate_whose_disk_fills_up_meanwhile_leads_when_there_is_room_and_until_then_nothing_is_called_available(
+    monkeypatch,
+):
+    monkeypatch.setattr("herder.remedies.room.ROOM_BYTES", 0)  # as if it had filled up after the last pulse
+
+    async def play(fleet):
+        fleet.world.mood.can_fence = False
+        for host in standbys(fleet, "gold"):
+            fleet.faults.fill_disk(host, 200, nearly=True)
+        await pass_time(3)
+        old = fleet.host("gold")
+        fleet.faults.freeze_host(old, 20)
+        await fleet.until(lambda: fleet.state("gold") != "available", 20)
+        states = set()
+        for _ in range(100):
+            await pass_time(1)
+            states.add(fleet.state("gold"))
+        assert old.awake, "the old primary answers again all that time"
+        assert "available" not in states, states
+        await fleet.all_well(400)
+        return fleet.lost("gold"), fleet.doubled("gold")
+
+    assert story(play) == (0, [])
+
+
 async def only_a_stale_standby_is_left(fleet):
     """One standby of the premium service has missed what the other confirmed, and only it can be asked."""
     primary, world = fleet.primary("gold"), fleet.world

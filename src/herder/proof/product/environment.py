@@ -198,6 +198,7 @@ def _judged(shelf: Shelf, world: Small, kind: Kind, slot: int) -> Iterator[Act]:
     """Whatever the production judge may make of a member's pulse, whether things are as they are for a moment or for long."""
     unit, member = shelf.members[slot], world.members[slot]
     held = shelf.playbook >= 0 and shelf.works[shelf.playbook].kind in MOVING
+    deposing = held and shelf.works[shelf.playbook].kind == "failover"
     upstream = streams(world, slot, member.source) if member.role == STANDBY and member.runs else None
     reading = Reading(
         alive=member.runs, role=ROLES[member.role] if member.runs else Role.NONE, upstream=upstream,
@@ -209,7 +210,7 @@ def _judged(shelf: Shelf, world: Small, kind: Kind, slot: int) -> Iterator[Act]:
     told: set[tuple[int, str]] = set()
     for lost_s, settled_s in ((JUST, LONG), (LONG, LONG), (JUST, 0.0)):
         expected = Expected(
-            kind.member(slot), unit.state, unit.role, unit.deposed, TERM, held=held,
+            kind.member(slot), unit.state, unit.role, unit.deposed, TERM, held=held, deposing=deposing,
             primary_well=shelf.members[shelf.primary].state == "available", settled_s=settled_s,
         )  # fmt: skip
         for sign in judge(expected, pulse, Ages(deaf_s=0.0, upstream_lost_s=lost_s)):

@@ -53,6 +53,7 @@ ROWS: tuple[Sometimes, ...] = (
     Sometimes("a server did not boot three times", ("page server_will_not_boot",)),
     Sometimes("an agent refused an order of the past", ("an agent refused an order of the past",)),
     Sometimes("an agent could not write its promise", ("an agent could not write its promise",)),
+    Sometimes("a candidate's disk was full when it was promoted", ("a candidate's disk was full when it was promoted",)),
     Sometimes("an agent died while it acted", ("an agent died while it acted",)),
     Sometimes("frames came doubled or out of order and were refused", ("refused out_of_order",)),
     Sometimes("frames of an earlier life were refused", ("refused other_incarnation",)),
