@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from herder.agent import trash
+from herder.agent.kept import kept_logs, size_of
 from herder.model.errors import Conflict, InvalidInput
 from herder.ports.driver import Driver, MemberSpec, Source, SyncSet
 
@@ -96,21 +97,11 @@ async def _set_sync(driver: Driver, spec: MemberSpec, args: Args) -> Any:
 
 async def _rejoin(driver: Driver, spec: MemberSpec, args: Args) -> Any:
     """What it kept of its divergent log is told with its size: it may hold the only copy of acknowledged writes."""
-    before = set(_kept(spec))
+    before = set(kept_logs(spec))
     how = await driver.rejoin(spec, argument(args, "source", Source))
-    kept = sorted(set(_kept(spec)) - before)
-    sizes = {str(path): await asyncio.to_thread(_size, path) for path in kept}
+    kept = sorted(set(kept_logs(spec)) - before)
+    sizes = {str(path): await asyncio.to_thread(size_of, path) for path in kept}
     return {"how": how, "kept": sizes}
-
-
-def _kept(spec: MemberSpec) -> list[Path]:
-    data = Path(spec.data_dir)
-    return [path for path in data.parent.glob(f"{data.name}.diverged-*") if path.is_dir()]
-
-
-def _size(directory: Path) -> int:
-    """Bytes on disk: a kept log has holes where nothing was written."""
-    return sum(path.stat().st_blocks * 512 for path in directory.rglob("*") if path.is_file())
 
 
 async def _checkpoint(driver: Driver, spec: MemberSpec, args: Args) -> Any:

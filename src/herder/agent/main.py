@@ -20,6 +20,7 @@ import msgspec
 
 from herder.agent.drivers import Drivers, Factory
 from herder.agent.jobs import Jobs
+from herder.agent.kept import keep_house
 from herder.agent.ledger import Ledger, write_durably
 from herder.agent.pulse import Pulser
 from herder.agent.supervise import Supervisor
@@ -118,6 +119,7 @@ async def run(home: Path, factory: Factory | None = None) -> None:
     supervisor.adopt()
     beating = asyncio.create_task(pulser.run(), name="pulse")
     speaking = asyncio.create_task(_speak(launch, home, pulser, jobs), name="wire")
+    tidying = asyncio.create_task(keep_house(supervisor.specs), name="kept logs")
     stopping: asyncio.Task[object] = asyncio.create_task(stop.wait(), name="stop")
     try:
         await asyncio.wait({beating, speaking, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -129,7 +131,8 @@ async def run(home: Path, factory: Factory | None = None) -> None:
         stopping.cancel()
         beating.cancel()
         speaking.cancel()
-        await asyncio.gather(beating, speaking, stopping, return_exceptions=True)
+        tidying.cancel()
+        await asyncio.gather(beating, speaking, tidying, stopping, return_exceptions=True)
         await jobs.close()
         supervisor.close()
         await drivers.close()

@@ -88,7 +88,7 @@ class Pulser:
 
     async def _weigh(self) -> None:
         """The least room of our own disk and the members'. In a thread: a disk that hangs must not stop the pulse."""
-        places = (self._home, *self._supervisor.data_dirs())
+        places = (self._home, *(Path(spec.data_dir) for spec in self._supervisor.specs()))
         self._room = await asyncio.to_thread(lambda: min(map(_disk_free, places)))
 
     def frame(self, paused_ms: int) -> Pulse:

@@ -282,9 +282,9 @@ class Supervisor:
             frames.append(watch.frame(entry.term if entry is not None else 0, self._ledger.broken, ended_by))
         return tuple(frames)
 
-    def data_dirs(self) -> tuple[Path, ...]:
+    def specs(self) -> tuple[MemberSpec, ...]:
         """Of every member that is looked after."""
-        return tuple(Path(watch.spec.data_dir) for watch in self._watches.values())
+        return tuple(watch.spec for watch in self._watches.values())
 
     def close(self) -> None:
         """Stop watching; engines keep running."""

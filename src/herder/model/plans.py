@@ -22,7 +22,8 @@ class Plan:
     members: engine processes, the primary included. sync: a commit waits for one standby (ANY 1), kept by voters and
     pledges; PostgreSQL only, Valkey replicates asynchronously on every plan. memory_mb: for one member.
     max_loss_bytes, max_loss_s: where replication is asynchronous, past either bound there is no automatic promotion
-    (rule S4); 160 MB and 10 minutes are Heroku's limits. On a sync plan they bind Valkey only, which is never sync. retired_days: how long a destroyed service's data rests in the trash.
+    (rule S4); 160 MB and 10 minutes are Heroku's limits. On a sync plan they bind Valkey only, which is never sync. retired_days: how long a destroyed
+    service's data rests in the trash, and a divergent log beside the data that replaced it.
     """
 
     name: str

@@ -42,6 +42,7 @@ class MemberSpec(msgspec.Struct, frozen=True, kw_only=True):
     password: str
     admin_password: str
     replication_password: str
+    kept_days: int = 7  # how long a divergent log of it is kept
     peers: tuple[str, ...] = ()  # addresses that members connect from (slots and servers), for access rules
 
 

@@ -124,7 +124,7 @@ class Hands:
             address=member.data["address"], port=member.data["port"],
             data_dir=f"{server.data['directory']}/data/{member.name}", memory_mb=self.plan(service).memory_mb,
             database=data["database"], user=data["user"], password=data["password"], admin_password=data["admin_password"],
-            replication_password=data["replication_password"], peers=tuple(peers),
+            replication_password=data["replication_password"], kept_days=self.plan(service).retired_days, peers=tuple(peers),
         )  # fmt: skip
 
     def source(self, member: Machine) -> Source:

@@ -10,7 +10,15 @@ import pytest
 
 from herder.agent.ledger import Ledger
 from herder.agent.pulse import Pulser
+from herder.ports.driver import MemberSpec
 from herder.ports.provider import Launch
+
+
+def spec_of(member: str, data: Path) -> MemberSpec:
+    return MemberSpec(
+        service="orders", member=member, slot=0, engine="postgres", major=18, address="", port=0, data_dir=str(data),
+        memory_mb=0, database="", user="", password="", admin_password="", replication_password="",
+    )  # fmt: skip
 
 
 class Disk(NamedTuple):
@@ -26,8 +34,8 @@ class Looking:
     def __init__(self, *places: Path) -> None:
         self.places = places
 
-    def data_dirs(self) -> tuple[Path, ...]:
-        return self.places
+    def specs(self) -> tuple[MemberSpec, ...]:
+        return tuple(spec_of("orders-0", place) for place in self.places)
 
     async def look_all(self, budget_s: float) -> None:
         """They were looked at."""
