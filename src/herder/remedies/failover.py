@@ -28,6 +28,10 @@ PATIENCE_S = 8.0
 
 PROMOTE_ANSWER_S = 5.0
 FENCE_ANSWER_S = 1.0
+CALL_BACK_S = 2.5
+CALL_BACK_PAUSE_S = 0.2
+"""How long, and how often, an agent that does not listen is called back. After 1.5 s its silence is in the log, and that ends it."""
+
 LAST_WRITES_S = 1.0
 """A primary whose stream was up when it was last read may have written for a beat more; not for as long as it was silent."""
 
@@ -333,12 +337,18 @@ async def repoint_standbys(hands: Hands, work: Machine) -> Outcome:
 
 
 async def _call_back(hands: Hands, work: Machine, candidate: Machine, missed: Sequence[int]) -> None:
-    """Once more those whose agent may have missed the order, and whose server is there. After a switchover such a one streams
-    from the old primary, which follows by then: it looks well, and no commit of the new primary can wait for it.
+    """Once more those whose agent may have missed the order, and whose server is there; and again while nobody listens, for an
+    agent that died is back within a second or two. Such a one streams from the old primary when that follows: it looks well,
+    and no commit of the new primary can wait for it.
     """
-    there = [ident for ident in missed if hands.server_of(hands.get(ident)).state == "available"]
-    if there:
-        await _follow_each(hands, work, there, candidate)
+    end = hands.clock.monotonic() + CALL_BACK_S
+    while there := [ident for ident in missed if hands.server_of(hands.get(ident)).state == "available"]:
+        errors = await _follow_each(hands, work, there, candidate)
+        missed = [ident for ident, error in errors.items() if isinstance(error, Unreachable)]
+        if hands.clock.monotonic() > end:
+            return
+        if missed:
+            await hands.clock.sleep(CALL_BACK_PAUSE_S)
 
 
 async def _streaming_voters(hands: Hands, work: Machine, candidate: Machine) -> set[str]:

@@ -329,6 +329,18 @@ def test_one_that_dies_after_a_job_while_it_waits_for_another_dies_once_and_has_
         assert judge(scene, reference.facts, run.facts, run.struck).differences == []
 
 
+def test_a_standby_whose_agent_is_back_after_a_second_is_called_back_to_the_new_primary():
+    """Found by all pairs of kills: asked twice within 10 ms, it went on following the old primary when that was a standby again."""
+    scene = Scene("failover", "premium", "valkey", "host dead")
+    reference = play(scene)
+    first = Kill(at(reference, "job 'pledge' to s-1").number, When.SENT)
+    promise = at(play(scene, (first,)), "promise of pledge for s-1", "the agent")
+    run = play(scene, (first, Kill(promise.number, When.BEFORE)), story=True)
+    assert run.wrong == []
+    assert (run.facts["primary"], run.facts["engine s-1"]) == ("s-2", "follows s-2, data whole")
+    assert judge(scene, reference.facts, run.facts, run.struck).differences == []
+
+
 def at_agent(point):
     """The same point, of an agent."""
     return Point(point.number, point.at_s, "the agent of srv-6", point.words, point.whens)
