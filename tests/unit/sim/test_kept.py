@@ -1,6 +1,8 @@
 """A campaign in a file: what was counted stays counted, and only of this code, these options, and by one process."""
 
 import contextlib
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -92,9 +94,26 @@ def test_the_digest_is_of_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("herder.__file__", str(tmp_path / "__init__.py"))
     empty = module.code_digest()
     (tmp_path / "more.py").write_text("MORE = 1")
-    assert len({here, empty, module.code_digest()}) == 3
+    more = module.code_digest()
+    assert len({here, empty, more}) == 3
+    (tmp_path / "cli").mkdir()
+    (tmp_path / "cli" / "words.py").write_text("WORDS = 1")
+    assert module.code_digest() == more, "what no seed runs does not count"
 
 
 def test_seeds_in_a_row_are_one_range():
     assert ranges({5, 1, 2, 3, 9}) == [(1, 3), (5, 5), (9, 9)]
     assert ranges(set()) == []
+
+
+def test_no_seed_enters_a_room_that_its_campaign_does_not_depend_on():
+    names = [f"herder.{room.replace('/', '.')}" for room in module.APART]
+    play = (
+        "import sys; from herder.sim.seeds.campaign import Wish, run_seed\n"
+        "run_seed(Wish(7, 1, hours=0.05, services=2), 7)\n"
+        "print(*(name for name in sys.modules if name.startswith('herder.')))"
+    )
+    done = subprocess.run([sys.executable, "-c", play], capture_output=True, text=True, check=True)
+    entered = done.stdout.split()
+    assert "herder.sim.seeds.person" in entered
+    assert [name for name in entered if name in names or name.startswith(tuple(f"{each}." for each in names))] == []
