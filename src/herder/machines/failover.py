@@ -88,5 +88,7 @@ FAILOVER = Table(
         Row("stopping", "overdue", "abandoned", emits=(Emit(_SERVICE, "abandoned"),), why="ending the primary took too long"),
         # these two wait without end otherwise, for members that are in the trash
         *from_each(("promoting", "repointing"), "retire", "abandoned", why="its service is being destroyed"),
+        Row("stopping", "primary_lost", "abandoned", emits=(Emit(_SERVICE, "abandoned"),),
+            why="its server is lost before its agent could end it: what follows is no exercise"),
     ),
 )  # fmt: skip

@@ -55,5 +55,6 @@ SWITCHOVER = Table(
         Row("looking", "stayed", "abandoned", emits=_FAILED, why="the lead did not move: the old primary goes on, or is started again"),
         Row("looking", "overdue", "looking", page=Spawn("switchover_unknown"),
             why="who leads cannot be seen: looked at again, since another may"),
+        Row("preparing", "primary_lost", "abandoned", emits=_GAVE_WAY, why="the primary is lost before anything was changed"),
     ),
 )  # fmt: skip

@@ -161,7 +161,7 @@ class Catalogue:
         self, draft: Draft, service: Machine, primary: Machine, active: Machine | None, door: Door
     ) -> list[Input]:
         if active is not None:
-            return _give_way(active)
+            return _give_way(active, server_up=_server_up(draft, primary))
         if _too_early(draft, service):
             return []
         server_up = _server_up(draft, primary)
@@ -307,10 +307,15 @@ def _overtaken_by_end(draft: Draft, service: Machine) -> list[Input]:
     ]
 
 
-def _give_way(active: Machine) -> list[Input]:
-    """The primary is lost under a playbook that needs it: it ends, so that failover can begin."""
+def _give_way(active: Machine, *, server_up: bool) -> list[Input]:
+    """The primary is lost under a playbook that needs it: it ends, so that failover can begin.
+
+    One that is ended on purpose is no loss as long as its server is up; no agent says any more how that ended when it is not.
+    """
     if active.kind == "strike":
         return [Input(active.id, "overtaken")]
+    if active.state == "preparing" or (active.state == "stopping" and not server_up):
+        return [Input(active.id, "primary_lost", why="the primary is lost before anything was changed")]
     if active.kind in ("failover", "switchover") and active.state == "repointing":
         return [Input(active.id, "primary_lost", why="the new primary is lost too")]
     return []

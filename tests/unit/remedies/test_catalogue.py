@@ -149,12 +149,21 @@ def test_one_remedy_at_a_time():
 
 @pytest.mark.parametrize(("kind", "state", "event"), [
     ("strike", "shrinking", "overtaken"), ("failover", "repointing", "primary_lost"),
-    ("switchover", "repointing", "primary_lost"),
+    ("switchover", "repointing", "primary_lost"), ("switchover", "preparing", "primary_lost"),
 ])  # fmt: skip
 def test_a_remedy_that_needs_the_primary_gives_way(kind: str, state: str, event: str):
     world = dead_primary(playbook=20)
     sample.put(world, 20, kind, state, **sample.playbook_facts())
     assert [(item.machine, item.event) for item in proposed(world)] == [(20, event)]
+
+
+@pytest.mark.parametrize(
+    ("server", "event"), [("available", []), ("uncertain", ["primary_lost"]), ("unavailable", ["primary_lost"])]
+)
+def test_an_exercise_that_ends_its_primary_gives_way_when_the_server_is_lost(server: str, event: list[str]):
+    world = with_states(dead_primary(playbook=20), s0=server)
+    sample.put(world, 20, "failover", "stopping", **sample.playbook_facts())
+    assert [item.event for item in proposed(world) if item.machine == 20] == event
 
 
 def test_a_strike_that_gives_way_makes_room_for_the_failover_in_the_same_record():

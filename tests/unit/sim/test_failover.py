@@ -360,6 +360,29 @@ def test_of_two_that_reach_as_far_the_one_with_room_leads():
     assert story(play) == (True, 0)
 
 
+@pytest.mark.parametrize("name", ["gold", "silver"])
+def test_a_host_that_dies_as_a_planned_move_begins_is_failed_over_at_once(name):
+    async def play(fleet):
+        fleet.faults.kill_host(fleet.host(name))
+        await fleet.plane.control.switchover(name)
+        began = fleet.world.now
+        await fleet.until(lambda: fleet.done("failover") == 1, 100)
+        lasted = fleet.world.now - began
+        return [each.state for each in fleet.committed.of_kind("switchover")], lasted < 20
+
+    assert story(play) == (["abandoned"], True)
+
+
+def test_a_host_that_dies_as_an_exercise_begins_is_failed_over_at_once():
+    async def play(fleet):
+        fleet.faults.kill_host(fleet.host("gold"))
+        await fleet.plane.control.exercise_now("gold", how="failover")
+        await fleet.until(lambda: any(each.state == "done" for each in fleet.committed.of_kind("failover")), 20)
+        return sorted(each.state for each in fleet.committed.of_kind("failover"))
+
+    assert story(play) == ["abandoned", "done"]
+
+
 def test_a_planned_move_does_not_go_to_a_full_disk():
     async def play(fleet):
         for host in standbys(fleet, "gold"):
