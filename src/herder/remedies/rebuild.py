@@ -11,7 +11,7 @@ from herder.engine.world import Machine
 from herder.model.errors import HerderError
 from herder.ports.driver import Role
 from herder.remedies.enrolment import waited_for
-from herder.remedies.hands import Hands, JobFailed, JobRefused
+from herder.remedies.hands import Hands, JobFailed, JobRefused, ask_each
 
 PLACE_S = 50.0
 CATCH_UP_S = 300.0
@@ -19,6 +19,7 @@ CLOSE_BYTES = 16 * 1024**2
 """A standby within one WAL segment is caught up: what is left is sent in a moment (a drain, a commit)."""
 
 ENROL_TRIES = 3
+_LOOKS_WELL = ("available", "uncertain")
 
 
 class Placed(StrEnum):
@@ -69,12 +70,29 @@ async def rejoin_member(hands: Hands, work: Machine) -> Outcome:
                 Rejoined.REJOINED, {"how": "followed"}, why=f"{member.name} was running: pointed at {primary.name}"
             )
         await hands.ask(work, member, "stop", {"fast": False}, answer_s=10.0)
+        if member.data.get("deposed"):
+            await _call_back(hands, work, member, primary)
         rejoined = await hands.ask(work, member, "rejoin", source)
     except (JobFailed, JobRefused) as error:
         return Outcome(Rejoined.FAILED, why=error.message)
     words = [f"{member.name}: {rejoined['how']}"]
     words += [f"its divergent log is kept: {size >> 10} KiB in {path}" for path, size in rejoined["kept"].items()]
     return Outcome(Rejoined.REJOINED, {"how": rejoined["how"], "kept": rejoined["kept"]}, why="; ".join(words))
+
+
+async def _call_back(hands: Hands, work: Machine, deposed: Machine, primary: Machine) -> None:
+    """Who missed the order to follow the new primary still asks the old one for its stream, and would get it as soon as that is a
+    standby: two hops from the primary, and by its pulse it looks well. Who cannot be reached now is left as it is.
+    """
+    streaming = (await hands.read(primary)).streaming
+    source = {"source": msgspec.to_builtins(hands.source(primary))}
+
+    async def call(ident: int) -> None:
+        if await _stands_by(hands, hands.get(ident)):
+            await hands.ask(work, hands.get(ident), "follow", source)
+
+    others = (hands.get(each) for each in hands.service(work).data["members"] if each not in (deposed.id, primary.id))
+    await ask_each((each.id for each in others if each.state in _LOOKS_WELL and each.name not in streaming), call)
 
 
 async def _stands_by(hands: Hands, member: Machine) -> bool:

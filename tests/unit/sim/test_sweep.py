@@ -341,6 +341,19 @@ def test_a_standby_whose_agent_is_back_after_a_second_is_called_back_to_the_new_
     assert judge(scene, reference.facts, run.facts, run.struck).differences == []
 
 
+def test_a_standby_that_missed_the_order_to_follow_is_called_back_before_the_old_primary_is_a_standby_itself():
+    """Found by all pairs of kills: with its agent dead twice it streamed from the old primary for good, and looked well."""
+    scene = Scene("failover", "premium", "valkey", "host dead")
+    reference = play(scene)
+    first = Kill(at(reference, "promise of pledge for s-1", "the agent").number, When.BEFORE)
+    promise = at(play(scene, (first,)), "promise of follow for s-1", "the agent")
+    run = play(scene, (first, Kill(promise.number, When.BEFORE)), story=True)
+    assert run.wrong == []
+    assert any("followed-> done: the agent of server srv-7 did not answer" in words for _, words in run.story)
+    assert (run.facts["primary"], run.facts["engine s-1"]) == ("s-2", "follows s-2, data whole")
+    assert judge(scene, reference.facts, run.facts, run.struck).differences == []
+
+
 def at_agent(point):
     """The same point, of an agent."""
     return Point(point.number, point.at_s, "the agent of srv-6", point.words, point.whens)
