@@ -2,58 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from herder.engine.decide import Decision, Draft, Input, decide
+from herder.engine.decide import Decision, Input, decide
 from herder.engine.world import Machine, World
 from herder.fleet import commands
-from herder.machines.service import HOUR_MS, STRIKE_RETRY_MS
-from herder.remedies.catalogue import REBUILD_TRIES, Catalogue
+from herder.machines.service import STRIKE_RETRY_MS
+from herder.remedies.catalogue import REBUILD_TRIES
 from tests.machines import sample
-
-NOW = sample.NOW_MS
-SERVICE, PRIMARY, VOTER, OTHER = sample.SERVICE, *sample.MEMBERS
-CATALOGUE = Catalogue(failovers_per_hour=1)
-
-
-def proposed(world: World, now_ms: int = NOW) -> list[Input]:
-    """What a tick proposes."""
-    world.attention.rouse()
-    return CATALOGUE.review(Draft(world, now_ms))
-
-
-def begun(world: World, now_ms: int = NOW) -> list[str]:
-    """Kinds of playbooks, or events, that a tick proposes."""
-    return [item.create or item.event for item in proposed(world, now_ms)]
-
-
-def with_states(world: World | None = None, **states: str) -> World:
-    """Members by slot (m0), servers by slot (s0), the service (service)."""
-    world = world or sample.well()
-    for name, state in states.items():
-        slots = sample.MEMBERS if name[0] == "m" else sample.SERVERS
-        sample.change(world, SERVICE if name == "service" else slots[int(name[1])], state=state)
-    return world
-
-
-def dead_primary(world: World | None = None, **service: Any) -> World:
-    world = with_states(world, m0="unavailable", service="unavailable")
-    world.get(SERVICE).data.update(service)
-    return world
-
-
-def settled(world: World, *inputs: Input, now_ms: int = NOW) -> Decision:
-    """What comes of these, or of a tick."""
-    world.attention.rouse()
-    return decide(world, list(inputs), now_ms, CATALOGUE.review)
-
-
-def kinds(decision: Decision) -> list[str]:
-    """What was made."""
-    return [machine.kind for machine in decision.after.values() if machine.version == 1 or machine.id >= 8]
-
+from tests.unit.remedies.asked import (
+    CATALOGUE,
+    NOW,
+    OTHER,
+    PRIMARY,
+    SERVICE,
+    VOTER,
+    begun,
+    dead_primary,
+    kinds,
+    proposed,
+    settled,
+    with_states,
+)
 
 # ---- a primary that does not serve
 
@@ -176,43 +146,6 @@ def test_a_strike_that_gives_way_makes_room_for_the_failover_in_the_same_record(
 
 def test_without_a_standby_that_may_live_there_is_nobody_to_promote():
     assert begun(with_states(dead_primary(), m1="unavailable", m2="installing", s0="unavailable")) == []
-
-
-# ---- the budget
-
-
-def test_a_second_failover_within_the_hour_blocks_and_pages_and_starts_in_place():
-    decision = settled(dead_primary(failovers=[NOW - HOUR_MS + 1]))
-    made = {machine.kind: machine for machine in decision.after.values()}
-    assert made["page"].data["reason"] == "failover_blocked"
-    assert made["restart"].state == "restarting"
-    assert "failover" not in made
-
-
-def test_a_block_is_paged_once_and_its_restart_not_repeated_at_once():
-    world = dead_primary(failovers=[NOW])
-    sample.put(world, 20, "page", "open", subject=SERVICE, reason="failover_blocked", times=1)
-    assert begun(world) == ["restart"]
-    assert begun(with_states(world, s0="unavailable")) == []
-
-
-def test_the_budget_comes_back_after_an_hour_or_by_a_person():
-    assert begun(dead_primary(failovers=[NOW - HOUR_MS])) == ["failover"]
-    blocked = dead_primary(failovers=[NOW])
-    assert "failover" in kinds(settled(blocked, Input(SERVICE, "allowed")))
-
-
-def test_a_larger_budget_is_a_larger_budget():
-    world = dead_primary(failovers=[NOW - 5, NOW - 4])
-    assert [item.create for item in Catalogue(3).review(Draft(world, NOW))] == ["failover"]
-
-
-def test_a_planned_move_costs_no_budget():
-    from herder.machines.service import promoted
-
-    told = {"candidate": VOTER, "new_voters": [OTHER], "counts": False}
-    assert "failovers" not in promoted({"failovers": []}, told, NOW)
-    assert promoted({"failovers": [NOW - HOUR_MS]}, told | {"counts": True}, NOW)["failovers"] == [NOW]
 
 
 # ---- a lost voter
