@@ -30,9 +30,6 @@ from herder.ports.driver import MemberSpec, Position, Reading, Role, Running, So
 READ_S = 0.6
 """Seconds for the engine's answers in one reading; the port promises one within a second, names may take the rest."""
 
-FSYNC_S = 0.15
-"""Seconds for each of the two answers that begin an fsync."""
-
 NOTE_EVERY_S = 10.0
 """Seconds between notes of an offset that only grew (each note is an fsync). A new history or key count 0 <-> some is
 noted at once."""
@@ -279,8 +276,7 @@ class ValkeyDriver:
             return Reading(alive=False, pid=look.pid, detail=f"loading its data set ({look.loading_percent:.0f} %)")
         if marker is not None and self._due(spec, marker, look):
             self._note_later(spec, look)
-        with contextlib.suppress(HerderError):  # it answered a moment ago; the next reading tells what became of it
-            await self._fsyncs.begin(spec, FSYNC_S)
+        self._fsyncs.keep(spec)
         standby = look.role is Role.STANDBY
         return Reading(
             alive=True,
@@ -300,6 +296,7 @@ class ValkeyDriver:
         """Nothing to do: the log is appended as it goes, and rewriting it would cost a fork for no shorter restart."""
 
     async def close(self) -> None:
+        await self._fsyncs.close()
         await asyncio.gather(*self._notes.values(), return_exceptions=True)
         await self._lines.close()
 
