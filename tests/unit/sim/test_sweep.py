@@ -285,6 +285,7 @@ def test_a_failover_whose_step_was_overdue_when_the_third_controller_came_is_exp
         {"failover that ended 'paged'": "2"},
         {"restart that ended 'done'": "2"},
         {"rebuild that ended 'failed'": "1"},
+        {"strike that ended 'failed'": "1"},  # nobody else is waited for
         {"copies made": "2"},
         {"rebuild that ended 'done'": "2"},  # there is one standby
         {"engine starts": "9"},
@@ -304,6 +305,19 @@ def test_nothing_else_may_be_otherwise_in_that_ending(stalled, other):
     verdict = judge(scene, wanted, found, run.struck)
     assert STALLED not in verdict.explained
     assert verdict.differences
+
+
+def test_on_a_sync_plan_that_ending_may_take_a_rebuild_of_each_standby_and_a_strike_that_is_in_vain():
+    """Both had pledged, so both lost their stream. All voters are waited for again in the end."""
+    scene = next(s for s in SCENES if (s.playbook, s.plan, s.can_fence) == ("failover", "premium", False))
+    reference = play(scene)
+    pair = (Kill(0, When.SENT, Successor.OTHER), Kill(1, When.BEFORE, Successor.OTHER))
+    run = play(scene, pair)
+    assert run.wrong == []
+    assert (run.facts["rebuild that ended 'done'"], run.facts["strike that ended 'failed'"]) == ("2", "1")
+    assert judge(scene, reference.facts, run.facts, run.struck).explained == STALLED
+    for key, value in {"rebuild that ended 'done'": "3", "strike that ended 'failed'": "2", "voters": "s-2"}.items():
+        assert judge(scene, reference.facts, run.facts | {key: value}, run.struck).differences
 
 
 def test_that_ending_is_explained_by_two_leases_that_were_waited_for_and_in_a_failover_only(stalled):

@@ -159,7 +159,13 @@ def _stalled(wanted: Facts, found: Facts) -> Facts:
     for key in ("promotions", "failover that ended 'done'"):
         stalled.pop(key, None)
     standbys = sum(value == "standby" for key, value in found.items() if key.startswith("role of "))
-    for key, most in (("copies made", int(wanted.get("copies made", 0))), ("rebuild that ended 'done'", standbys)):
+    at_most = {
+        "copies made": int(wanted.get("copies made", 0)),
+        "rebuild that ended 'done'": standbys,
+        STRIKE_FAILED: standbys
+        - 1,  # of two that lost their stream at once, one is struck in vain before both are back
+    }
+    for key, most in at_most.items():
         stalled.pop(key, None)
         stalled |= {key: found[key]} if 0 < int(found.get(key, 0)) <= most else {}
     return stalled | dict.fromkeys(
