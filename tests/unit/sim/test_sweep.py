@@ -8,7 +8,7 @@ from rich.console import Console
 from herder.model.errors import InvalidInput
 from herder.remedies import destroy
 from herder.sim.sweep.campaign import EVERY, Swept, Task, Wish, facts, sweep, sweep_all, tasks_of
-from herder.sim.sweep.ending import AT_ONCE, ELECTED, REDONE, STALLED, UNKNOWN_LOSS, judge
+from herder.sim.sweep.ending import AT_ONCE, ELECTED, MOVED_LATE, REDONE, STALLED, STRUCK_IN_VAIN, UNKNOWN_LOSS, judge
 from herder.sim.sweep.fork import parted
 from herder.sim.sweep.points import CONTROLLER, Kill, Point, Successor, When, kills_at
 from herder.sim.sweep.run import play
@@ -281,7 +281,7 @@ def test_a_failover_whose_step_was_overdue_when_the_third_controller_came_is_exp
         {"page 'failover_stalled'": "2"},
         {"page 'restart_slow'": "1"},
         {"page 'failover_stalled'": None},
-        {AT_ONCE: None},  # whoever took over had time, and did nothing with it
+        {"failover that ended 'paged'" + AT_ONCE: None},  # whoever took over had time, and did nothing with it
         {"failover that ended 'paged'": "2"},
         {"restart that ended 'done'": "2"},
         {"rebuild that ended 'failed'": "1"},
@@ -330,6 +330,35 @@ def test_that_ending_is_explained_by_two_leases_that_were_waited_for_and_in_a_fa
     ):
         assert judge(scene, wanted, run.facts, struck).differences
     assert judge(Scene("switchover", "standard"), wanted, run.facts, run.struck).differences
+
+
+@pytest.mark.parametrize(
+    ("scene", "words", "explained", "ended"),
+    [
+        (Scene("switchover", "premium"), ("job 'drain'", "job 'drain'"), MOVED_LATE, "switchover that ended 'abandoned'"),
+        (Scene("rebuild", "premium"), ("job 'set_sync'", "job 'set_sync'"), STRUCK_IN_VAIN, "strike that ended 'failed'"),
+    ],
+    ids=["switchover", "strike"],
+)  # fmt: skip
+def test_a_move_or_a_strike_that_was_overdue_at_the_takeover_is_explained_to_the_last_fact(
+    scene, words, explained, ended
+):
+    reference = play(scene)
+    first = Kill(at(reference, words[0]).number, When.SENT if explained is MOVED_LATE else When.BEFORE, Successor.OTHER)
+    second = next(p for p in play(scene, (first,)).points[first.point + 1 :] if p.words.startswith(words[1]))
+    run = play(scene, (first, Kill(second.number, first.when, Successor.OTHER)))
+    assert run.wrong == []
+    assert judge(scene, reference.facts, run.facts, run.struck).explained == explained
+    near = [
+        {ended: "2"},
+        {ended + AT_ONCE: "0"},
+        {"term": "9"},
+        {"page 'restart_slow'": "1", "promotions": "7"},
+        {"voters": "s-1"},
+    ]
+    for other in near:
+        assert judge(scene, reference.facts, run.facts | other, run.struck).differences, other
+    assert judge(scene, reference.facts, run.facts, run.struck[:1]).differences
 
 
 def test_one_that_dies_after_a_job_while_it_waits_for_another_dies_once_and_has_one_successor():

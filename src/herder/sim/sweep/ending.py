@@ -23,7 +23,9 @@ UNITS = ("service", "member", "server")
 OF_UNITS = tuple(f"{kind} " for kind in UNITS)
 Facts = dict[str, str]
 AT_ONCE_S = 3.0
-AT_ONCE = f"failover that was paged within {AT_ONCE_S:.0f} s of a takeover"
+AT_ONCE = f" within {AT_ONCE_S:.0f} s of a takeover"
+GAVE_UP = {"failover": "paged", "switchover": "abandoned", "strike": "failed"}
+"""How a playbook ends whose step is overdue."""
 
 
 def ending(committed: Committed, world: SweptWorld) -> Facts:
@@ -40,14 +42,23 @@ def ending(committed: Committed, world: SweptWorld) -> Facts:
         for machine in committed.of_kind(kind)
     )
     told = Counter(f"page '{page.data['reason']}'" for page in committed.of_kind("page"))
-    soon = Counter(AT_ONCE for failover in committed.of_kind("failover") if _paged_at_once(failover, world))
+    soon = Counter(
+        f"{_ended(kind)}{AT_ONCE}"
+        for kind in GAVE_UP
+        for machine in committed.of_kind(kind)
+        if _gave_up_at_once(machine, world)
+    )
     return facts | _of_engines(world) | {key: str(times) for key, times in (ran + told + soon + world.counts).items()}
 
 
-def _paged_at_once(failover: Machine, world: SweptWorld) -> bool:
+def _gave_up_at_once(playbook: Machine, world: SweptWorld) -> bool:
     """Whoever took over had no time for it: not by what herder writes of a takeover, but by when that was."""
-    since = (failover.since_ms - START_MS - round(taken_s * 1000) for taken_s in world.taken_at)
-    return failover.state == "paged" and any(0 <= each_ms < AT_ONCE_S * 1000 for each_ms in since)
+    since = (playbook.since_ms - START_MS - round(taken_s * 1000) for taken_s in world.taken_at)
+    return playbook.state == GAVE_UP[playbook.kind] and any(0 <= each_ms < AT_ONCE_S * 1000 for each_ms in since)
+
+
+def _ended(kind: str) -> str:
+    return f"{kind} that ended '{GAVE_UP[kind]}'"
 
 
 def _of_service(committed: Committed, ident: int) -> Facts:
@@ -97,6 +108,11 @@ STALLED = (
     "no controller for longer than a failover's step may last (two leases waited for): its deadline had passed at the takeover, "
     "nobody is promoted, a person is told; the primary is started again where its data is"
 )
+MOVED_LATE = (
+    "no controller for longer than a switchover's step may last: its deadline had passed at the takeover, it is given up, and the "
+    "primary that was being drained is found stopped: a failover moves the lead"
+)
+STRUCK_IN_VAIN = "no controller for longer than a strike may last: its deadline had passed at the takeover, and the member is rebuilt unstruck"
 AGAIN = ("engine starts", "copies made")
 STRIKE_DONE, STRIKE_FAILED = "strike that ended 'done'", "strike that ended 'failed'"
 REMEDIES = ("rebuild that ended 'done'", "strike that ended")
@@ -110,8 +126,8 @@ def judge(scene: Scene, wanted: Facts, found: Facts, struck: Sequence[tuple[Kill
     if scene.playbook == "failover" and _asynchronous(scene) and _waited(wanted, found):
         return Verdict([each for each in _differ(wanted, found) if each.startswith(OF_UNITS)], UNKNOWN_LOSS)
     away = sum(at.who == CONTROLLER and kill.successor is Successor.OTHER for kill, at in struck) > 1
-    if scene.playbook == "failover" and away and found == _stalled(wanted, found):
-        return Verdict([], STALLED)
+    if away and (overdue := _overdue(scene, wanted, found)):
+        return Verdict([], overdue)
     why = []
     if scene.playbook == "failover" and _other_led(wanted, found):
         found, why = _renamed(found, wanted["primary"], found["primary"]), [ELECTED]
@@ -150,10 +166,33 @@ def _waited(wanted: Facts, found: Facts) -> bool:
     )
 
 
+def _overdue(scene: Scene, wanted: Facts, found: Facts) -> str:
+    """Which ending this is of those in which a step's deadline had passed at a takeover; '' = it differs in anything else too."""
+    if scene.playbook == "failover" and found == _stalled(wanted, found):
+        return STALLED
+    if scene.playbook == "switchover" and found == _moved_late(wanted):
+        return MOVED_LATE
+    return STRUCK_IN_VAIN if found == _struck_in_vain(wanted) else ""
+
+
+def _moved_late(wanted: Facts) -> Facts:
+    moved = {key: value for key, value in wanted.items() if key != "switchover that ended 'done'"}
+    given_up = _ended("switchover")
+    return (
+        moved
+        | dict.fromkeys((given_up, given_up + AT_ONCE, "failover that ended 'done'"), "1")
+        | {"term": str(int(wanted["term"]) + 1)}
+    )
+
+
+def _struck_in_vain(wanted: Facts) -> Facts:
+    struck = {key: value for key, value in wanted.items() if key != STRIKE_DONE}
+    return struck | dict.fromkeys((STRIKE_FAILED, STRIKE_FAILED + AT_ONCE), "1")
+
+
 def _stalled(wanted: Facts, found: Facts) -> Facts:
-    """The ending in which a failover's deadline had passed at the takeover, whole: the old primary leads where the promoted one
-    would, started once in place, and one page says so. No copy may have been needed, and a rebuild only for standbys that had
-    pledged and are pointed at it again; all else is as undisturbed.
+    """The old primary leads where the promoted one would, started once in place, and one page says so. No copy may have been
+    needed, and a rebuild only for standbys that had pledged and are pointed at it again; all else is as undisturbed.
     """
     stalled = _renamed(wanted, wanted["primary"], found["primary"])
     for key in ("promotions", "failover that ended 'done'"):
@@ -168,8 +207,9 @@ def _stalled(wanted: Facts, found: Facts) -> Facts:
     for key, most in at_most.items():
         stalled.pop(key, None)
         stalled |= {key: found[key]} if 0 < int(found.get(key, 0)) <= most else {}
+    paged = _ended("failover")
     return stalled | dict.fromkeys(
-        ("failover that ended 'paged'", "page 'failover_stalled'", "restart that ended 'done'", AT_ONCE), "1"
+        (paged, paged + AT_ONCE, "page 'failover_stalled'", "restart that ended 'done'"), "1"
     )
 
 
