@@ -16,11 +16,12 @@ from herder.engine.bulk import Bulk
 from herder.engine.decide import Input
 from herder.engine.world import Machine, World
 from herder.machines.registry import BY_KIND
-from herder.pulse.board import Board, MemberTrack
+from herder.pulse.board import Board
 from herder.pulse.detector import any_of
 from herder.pulse.fleet_frame import ALIVE, EXITED, PRIMARY, STANDBY, UPSTREAM, UPSTREAM_KNOWN
 from herder.pulse.fold import Folded
 from herder.pulse.slots import Slots, as_slots
+from herder.pulse.tracks import MemberTrack
 
 Words = NDArray[np.uint32]
 

@@ -18,10 +18,12 @@ from herder.machines.registry import BY_KIND
 from herder.machines.table import CREATE
 from herder.ports.clock import Clock
 from herder.ports.wire import MemberPulse, Pulse, Wire
-from herder.pulse.board import Board, MemberTrack
+from herder.pulse.board import Board
 from herder.pulse.judge import Ages, Expected, Sign, judge
 from herder.pulse.slots import Slots
+from herder.pulse.tracks import MemberTrack
 from herder.remedies.last_read import note
+from herder.remedies.room import ROOM_BYTES
 
 log = logging.getLogger("herder.pulse")
 
@@ -158,12 +160,15 @@ class Watch:
             self._store_went_back(member, heard.term, service)
             return
         primary = world.get(service.data["primary"])
+        server = world.get(member.data["server"])
+        full_s = self._board.full_for(server.name, now) if member.id == primary.id else 0.0
         expected = Expected(
             member.id, member.state, member.data["role"], bool(member.data.get("deposed")), service.data["term"],
             held=self._held(service), deposing=self._held(service, ("failover",)), primary_well=primary.state == "available",
             settled_s=(self._clock.now_ms() - primary.data.get("led_ms", 0)) / 1000,
+            relief=self._relief(service) if full_s else "",
         )  # fmt: skip
-        ages = Ages(deaf_s=now - track.alive_at, upstream_lost_s=now - track.upstream_at)
+        ages = Ages(deaf_s=now - track.alive_at, upstream_lost_s=now - track.upstream_at, full_s=full_s)
         for sign in judge(expected, heard, ages):
             self._tell(sign, member, service)
         for item in overridden(world, service, member, heard.reading):
@@ -193,6 +198,14 @@ class Watch:
         entered = self._world().get(target).entered
         evidence = {"evidence": sign.evidence | {"why": sign.why}}
         self._submit(Input(target, sign.event, evidence, why=sign.why, actor="pulse", entered=entered))
+
+    def _relief(self, service: Machine) -> str:
+        """A voter with room on its disk. Only a plan whose failover loses nothing changes its primary for want of room."""
+        for voter in map(self._world().get, service.data["voters"] if service.data["sync"] else ()):
+            track = self._board.servers.get(self._world().get(voter.data["server"]).name)
+            if voter.state == "available" and track is not None and track.agent_pid and track.disk_free >= ROOM_BYTES:
+                return voter.name
+        return ""
 
     def _held(self, service: Machine, kinds: Container[str] = ("failover", "switchover", "restart")) -> bool:
         """A playbook that changes who leads is under way."""

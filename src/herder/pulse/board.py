@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 from zlib import crc32
 
@@ -35,53 +34,10 @@ from herder.pulse.fleet_frame import (
 )
 from herder.pulse.fold import Folded, Folder
 from herder.pulse.slots import NOBODY, Finder, Members, Servers, Slots, Words
+from herder.pulse.tracks import AgentTrack, MemberTrack, ServerTrack
 
 LOOK_AGAIN_S = 0.25
 """A server that was found silent is found again after this long while it stays silent, not at every tick."""
-
-
-@dataclass(slots=True)
-class MemberTrack:
-    """Times are the controller's monotonic seconds. pulse: the last one of this member. bytes_per_s: how fast its log
-    grew between its last two readings. upstream_at: when it was last not known to lack its stream, which is since when it may be
-    judged for that; streamed_at: when it was last known to have it, which bounds what it may lack (-inf: never by this controller,
-    which may have begun to listen long after it was lost).
-    """
-
-    pulse: MemberPulse
-    heard_at: float
-    alive_at: float
-    upstream_at: float
-    bytes_per_s: float = 0.0
-    streamed_at: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class ServerTrack:
-    """One server as heard, at the moment of asking. members: those its own agent told of."""
-
-    rhythm: Rhythm
-    heard_at: float
-    incarnation: int
-    life: str
-    seq: int
-    agent_pid: int
-    rss_kb: int
-    disk_free: int
-    frames: int
-    machine: int
-    members: Mapping[str, MemberTrack]
-
-
-@dataclass(slots=True)
-class _Agent:
-    """What only a server's own agent tells."""
-
-    life: str = ""
-    pid: int = 0
-    rss_kb: int = 0
-    disk_free: int = 0
-    members: dict[str, MemberTrack] = field(default_factory=dict)
 
 
 class Board:
@@ -96,7 +52,7 @@ class Board:
         self._server_at, self._member_at = Finder(), Finder()
         self._named: dict[str, int] = {}  # slots of servers that have a name of their own
         self._names: dict[int, str] = {}
-        self._agents: dict[int, _Agent] = {}
+        self._agents: dict[int, AgentTrack] = {}
         self._none_before = -math.inf  # nobody's deadline lies before it
         self._folder = Folder(
             self.of_servers, self.of_members, (self._server_at, self._member_at), limits, interval_s, self.refused
@@ -253,7 +209,7 @@ class Board:
             return self._refuse("other_incarnation")
         agent = self._agents.get(slot)
         if agent is None:
-            agent = self._agents[slot] = _Agent()
+            agent = self._agents[slot] = AgentTrack()
         if agent.life:
             same = agent.life == pulse.life
         else:  # a relay spoke for it until now, which tells of a life by this
@@ -274,12 +230,8 @@ class Board:
             s.life[slot] = crc32(pulse.life.encode())
         s.seq[slot] = min(pulse.seq, 0xFFFF_FFFF)
         s.frames[slot] += 1
-        agent.life, agent.pid, agent.rss_kb, agent.disk_free = (
-            pulse.life,
-            pulse.agent_pid,
-            pulse.rss_kb,
-            pulse.disk_free,
-        )
+        agent.life, agent.pid, agent.rss_kb = pulse.life, pulse.agent_pid, pulse.rss_kb
+        agent.weigh(pulse.disk_free, now)
         for member in pulse.members:
             _fold_member(agent, member, now)
         return True
@@ -363,6 +315,11 @@ class Board:
         slot = self.slot(server)
         return now - float(self.of_servers.heard_at[slot]) if slot != NOBODY else 0.0
 
+    def full_for(self, server: str, now: float) -> float:
+        """Seconds for which its agent has told of a disk without room (0 when it has some, or when it does not tell)."""
+        agent = self._agents.get(self.slot(server))
+        return max(now - agent.full_since, 0.0) if agent is not None else 0.0
+
     def patience(self, server: str) -> float:
         """How much silence of this server is nothing to wonder about."""
         slot = self.slot(server)
@@ -444,7 +401,7 @@ class Board:
                 member.streamed_at += seconds
 
     def _track(self, slot: int) -> ServerTrack:
-        s, agent = self.of_servers, self._agents.get(slot) or _Agent()
+        s, agent = self.of_servers, self._agents.get(slot) or AgentTrack()
         return ServerTrack(
             self._rhythm(slot), float(s.heard_at[slot]), int(s.incarnation[slot]), agent.life, int(s.seq[slot]),
             agent.pid, agent.rss_kb, agent.disk_free, int(s.frames[slot]), int(s.machine[slot]), agent.members,
@@ -471,7 +428,7 @@ class _Tracks(Mapping[str, ServerTrack]):
         return int(np.count_nonzero(self._board.of_servers.armed[: self._board.of_servers.count]))
 
 
-def _fold_member(agent: _Agent, pulse: MemberPulse, now: float) -> None:
+def _fold_member(agent: AgentTrack, pulse: MemberPulse, now: float) -> None:
     before = agent.members.get(pulse.member)
     alive_at = now if pulse.reading.alive or before is None else before.alive_at
     lost = pulse.reading.upstream is False

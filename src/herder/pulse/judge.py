@@ -20,6 +20,9 @@ SETTLE_S = 2.5
 SUSPECT_S = 3.0
 """A stream that was lost longer ago says nothing new of the primary: it was asked about then."""
 
+FULL_S = 2.5
+"""A disk that has had no room for so long (three beats) is not about to have some again."""
+
 DEAF_PATIENCE_S = 3.0
 """An engine that runs but has not answered its own agent for this long is suspected; vantage points decide."""
 
@@ -28,7 +31,7 @@ class Expected(msgspec.Struct, frozen=True):
     """What the log says of a member. term: the service's. held: a playbook that changes leadership is under way, so
     that a role may be ahead of the log for a moment. deposing: that is a failover, so the old primary may answer as long as it
     likes: nobody's commit counts until the failover has ended. primary_well: the log has the service's primary as available;
-    settled_s: since it began to lead, was started again, or came back from being known dead.
+    relief: a voter that has room to lead where the primary's disk is full, '' = none. settled_s: since it began to lead, was started again, or came back from being known dead.
     """
 
     member: int
@@ -39,6 +42,7 @@ class Expected(msgspec.Struct, frozen=True):
     held: bool = False
     deposing: bool = False
     primary_well: bool = True
+    relief: str = ""
     settled_s: float = 3600.0
 
 
@@ -53,10 +57,13 @@ class Sign:
 
 
 class Ages(msgspec.Struct, frozen=True):
-    """Seconds since the member's engine last answered and since its upstream was last connected."""
+    """Seconds since the member's engine last answered and since its upstream was last connected. full_s: for which its disk
+    has had no room.
+    """
 
     deaf_s: float
     upstream_lost_s: float
+    full_s: float = 0.0
 
 
 _WATCHED = ("available", "uncertain", "unavailable")
@@ -73,15 +80,22 @@ def judge(expected: Expected, pulse: MemberPulse, ages: Ages) -> list[Sign]:
             return [Sign("member", "suspected", why, {"detail": reading.detail})]
         return []
     if expected.role == "primary":
-        return _judge_primary(expected, reading)
+        return _judge_primary(expected, reading, ages)
     return _judge_standby(expected, reading, ages)
 
 
-def _judge_primary(expected: Expected, reading: Reading) -> list[Sign]:
+def _judge_primary(expected: Expected, reading: Reading, ages: Ages) -> list[Sign]:
     if reading.role is not Role.PRIMARY:
         if expected.state == "available" and not expected.held:
             return [Sign("member", "ill", "it should lead and says that it is a standby", {"role": str(reading.role)})]
         return []
+    if expected.relief and ages.full_s > FULL_S and expected.state in ("available", "unavailable"):
+        if expected.state == "unavailable" or expected.held:
+            return []  # it is not well as long as that lasts, however readily it answers
+        why = (
+            f"its disk has been full for {ages.full_s:.1f} s, so it takes no writes; {expected.relief} has room to lead"
+        )
+        return [Sign("member", "ill", why, {"disk": "full"})]
     if expected.state != "available" and not expected.deposed and not expected.deposing:
         return [Sign("member", "well", f"it answers as primary at {_where(reading)}")]
     return []

@@ -166,7 +166,8 @@ class Catalogue:
             return []
         server_up = _server_up(draft, primary)
         standbys = could_lead(draft, service)
-        failed = _failed_kind(draft, service)
+        full = _disk_is_full(primary)
+        failed = "" if full else _failed_kind(draft, service)
         choice = choose(
             sync=service.data["sync"], standbys=len(standbys), server_up=server_up, failover_failed=failed == "failover",
             restart_failed=failed == "restart" or is_without_data(service.data, {}),
@@ -185,8 +186,11 @@ class Catalogue:
         return door.through(service, "failover", lambda: _failover(draft, service, primary, choice.why))
 
     def _start_in_place(self, draft: Draft, service: Machine, why: str, door: Door) -> list[Input]:
-        """Not where nothing runs, and not where a start has found that its data is gone: a person has the word."""
-        if not _server_up(draft, draft.get(service.data["primary"])) or is_without_data(service.data, {}):
+        """Not where nothing runs, not where a start has found that its data is gone (a person has the word), and not on a full
+        disk: what still answers there might not come back.
+        """
+        primary = draft.get(service.data["primary"])
+        if not _server_up(draft, primary) or is_without_data(service.data, {}) or _disk_is_full(primary):
             return []
         alone = not could_lead(draft, service)
         return door.through(service, "restart", lambda: _restart(draft, service, why, alone=alone))
@@ -265,6 +269,11 @@ def _server_up(draft: Draft, primary: Machine) -> bool:
     evidence = primary.data.get("evidence", {})
     gone = evidence.get("provider") is False and evidence.get("incarnation") == server.data["incarnation"]
     return server.state == "available" and not gone
+
+
+def _disk_is_full(primary: Machine) -> bool:
+    """That is why it is known not to serve: its engine runs, and takes no writes."""
+    return bool(primary.data.get("evidence", {}).get("disk") == "full")
 
 
 def _comes_back(draft: Draft, service: Machine, primary: Machine) -> bool:

@@ -19,7 +19,8 @@ from herder.ports.clock import Clock
 from herder.ports.driver import MemberSpec, Position, Reading, Source, SyncSet
 from herder.ports.provider import Launch, Provider
 from herder.ports.wire import Job, JobReply, JobStatus, Wire
-from herder.pulse.board import Board, MemberTrack
+from herder.pulse.board import Board
+from herder.pulse.tracks import MemberTrack
 from herder.remedies.last_read import note, stream_lag_s
 from herder.remedies.tally import Tally
 

@@ -15,7 +15,8 @@ from typing import Any
 from herder.engine.world import Machine, World
 from herder.ports.clock import Clock
 from herder.ports.driver import Heard, Position, Role
-from herder.pulse.board import Board, MemberTrack
+from herder.pulse.board import Board
+from herder.pulse.tracks import MemberTrack
 
 FACT = "last_read"
 """The fact of the primary, and of a failover, that holds a note."""

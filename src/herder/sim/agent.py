@@ -384,4 +384,4 @@ class SimAgent:
 
 def _room(disk: Disk) -> int:
     """Bytes."""
-    return 0 if disk.full else DISK_CRAMPED if disk.cramped else DISK_FREE
+    return 0 if disk.full or disk.stuck else DISK_CRAMPED if disk.cramped else DISK_FREE

@@ -56,7 +56,7 @@ class Engine:
 
     ready_at: it answers from then on (crash recovery). stalled_at: since when its stream brings nothing, though open.
     kept: bytes of divergent log that lie beside the data; kept_before: those of them that are older than its last copy.
-    heard: what its agent remembers of its upstream: when it heard last, and where the upstream's log ended then.
+    stuck: its disk is full; it answers and takes no writes. heard: what its agent remembers of its upstream: when it heard last, and where the upstream's log ended then.
     """
 
     member: str
@@ -78,6 +78,7 @@ class Engine:
     exit_line: str = ""
     kept: int = 0
     kept_before: int = 0
+    stuck: bool = False
     heard: tuple[float, Position] | None = None
 
     def answers(self, now: float) -> bool:
@@ -135,7 +136,7 @@ class Cluster:
         awake = self.terrain.awake
         confirming = [
             e.member for e in self.engines.values()
-            if e.running and not e.standby and now >= e.ready_at and awake(e.host) and self._write(e, now)
+            if e.running and not e.standby and not e.stuck and now >= e.ready_at and awake(e.host) and self._write(e, now)
         ]  # fmt: skip
         self._cascade(seconds)
         if confirming:

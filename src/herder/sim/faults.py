@@ -14,8 +14,8 @@ from herder.sim.network import ANY, FAIR, Weather
 from herder.sim.wire import NATS
 from herder.sim.world import World
 
-NEARLY_SHARE = 0.4
-"""Of the disks that are filled."""
+FILLED = ("full", "full", "nearly", "stuck")
+"""How disks are filled: see `fill_disk`."""
 
 
 class Faults:
@@ -140,17 +140,20 @@ class Faults:
         for service in self.world.services_on(host):
             self.world.settle(service)
 
-    def fill_disk(self, host: Host | None = None, seconds: float | None = None, *, nearly: bool | None = None) -> None:
-        """No byte can be written: engines end, promises are refused. nearly: all goes on, but nobody there can begin to lead."""
+    def fill_disk(self, host: Host | None = None, seconds: float | None = None, *, how: str = "") -> None:
+        """full: no byte can be written, engines end, promises are refused. nearly: all goes on, but nobody there can begin to
+        lead. stuck: engines live on and take no writes, promises are kept (on another disk).
+        """
         host = host or self.pick()
         if not host.awake or host.disk.full or host.disk.cramped:
             return
         seconds = seconds if seconds is not None else self.lasts(10, 300)
-        nearly = self._draw.random() < NEARLY_SHARE if nearly is None else nearly
-        self._say("fill_disk", f"{host.name}{', nearly,' if nearly else ''} for {seconds:.1f} s")
+        how = how or self._draw.choice(FILLED)
+        self._say("fill_disk", f"{host.name} ({how}) for {seconds:.1f} s")
         self._later(seconds, self.empty_disk, host)
-        if nearly:
-            host.disk.cramped = True
+        if how != "full":
+            host.disk.cramped, host.disk.stuck = True, how == "stuck"
+            self._stick(host)
             return
         host.disk.full = True
         self.world.hosts.disk_full[host.slot] = True
@@ -159,9 +162,19 @@ class Faults:
                 if engine.host == host.name:
                     self.world.crash_engine(service, engine.member, "PANIC: could not write to file: No space left")
 
+    def _stick(self, host: Host) -> None:
+        """Its engines, as its disk is now."""
+        for service in self.world.services_on(host):
+            cluster = self.world.cluster(service)
+            cluster.advance(self.world.now)
+            for engine in cluster.engines.values():
+                if engine.host == host.name:
+                    engine.stuck = host.disk.stuck
+
     def empty_disk(self, host: Host) -> None:
         """Room again."""
-        host.disk.full = host.disk.cramped = False
+        host.disk.full = host.disk.cramped = host.disk.stuck = False
+        self._stick(host)
         self.world.hosts.disk_full[host.slot] = False
 
     def clock_jump(self, seconds: float | None = None) -> None:

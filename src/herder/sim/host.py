@@ -48,13 +48,14 @@ class Ended:
 @dataclass(slots=True)
 class Disk:
     """What survives a restart of the host: promises and results. full: nothing can be written. cramped: a standby finds room
-    for what it receives, and nobody for a new timeline.
+    for what it receives, and nobody for a new timeline. stuck: no data can be written, and engines that run live on.
     """
 
     members: dict[str, Entry] = field(default_factory=dict)
     outcomes: dict[str, Ended] = field(default_factory=dict)
     full: bool = False
     cramped: bool = False
+    stuck: bool = False
 
     def keep(self, intent: str, outcome: Ended) -> None:
         """Store how a job ended; on a full disk it is kept in memory, as the agent does."""

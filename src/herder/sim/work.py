@@ -307,7 +307,7 @@ class Work:
         return self.agent.world.cluster(self.spec.service)
 
     def _writable(self) -> None:
-        if self.agent.host.disk.full:
+        if self.agent.host.disk.full or self.agent.host.disk.stuck:
             raise Environment(f"no space left on the disk of {self.agent.host.name}", "make room or replace it")
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from herder.ports.driver import Position, Reading, Role
 from herder.ports.wire import MemberPulse
-from herder.pulse.judge import DEAF_PATIENCE_S, SETTLE_S, SUSPECT_S, UPSTREAM_PATIENCE_S, Ages, Expected, judge
+from herder.pulse.judge import DEAF_PATIENCE_S, FULL_S, SETTLE_S, SUSPECT_S, UPSTREAM_PATIENCE_S, Ages, Expected, judge
 
 FRESH = Ages(deaf_s=0.0, upstream_lost_s=0.0)
 PRIMARY = {"alive": True, "role": Role.PRIMARY, "position": Position(2, 0x3000148)}
@@ -131,3 +131,24 @@ def test_a_standby_that_was_silent_and_came_back_without_its_stream_is_ill_in_th
     assert signs(expected("standby", "uncertain"), back, Ages(0, UPSTREAM_PATIENCE_S - 1)) == []
     assert signs(expected("standby", "uncertain"), back, Ages(0, UPSTREAM_PATIENCE_S + 1)) == [("member", "ill")]
     assert signs(expected("standby", "unavailable"), back, Ages(0, UPSTREAM_PATIENCE_S + 1)) == []
+
+
+FULL = Ages(0.0, 0.0, FULL_S + 0.1)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "ages", "told"),
+    [
+        (expected("primary", relief="orders-1"), FULL, [("member", "ill")]),
+        (expected("primary", relief="orders-1"), Ages(0.0, 0.0, FULL_S), []),
+        (expected("primary"), FULL, []),
+        (expected("primary", relief="orders-1", held=True), FULL, []),
+        (expected("primary", "unavailable", relief="orders-1"), FULL, []),
+        (expected("primary", "unavailable"), FULL, [("member", "well")]),
+        (expected("primary", "uncertain", relief="orders-1"), FULL, [("member", "well")]),
+    ],
+)
+def test_a_primary_on_a_full_disk_is_ill_where_another_has_room(
+    wanted: Expected, ages: Ages, told: list[tuple[str, str]]
+):
+    assert signs(wanted, pulse(PRIMARY), ages) == told

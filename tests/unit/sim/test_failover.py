@@ -337,7 +337,7 @@ def test_nobody_is_promoted_on_a_full_disk_and_the_primary_is_started_in_place(n
     async def play(fleet):
         led = fleet.primary(name).name
         for host in standbys(fleet, name):
-            fleet.faults.fill_disk(host, 300, nearly=True)
+            fleet.faults.fill_disk(host, 300, how="nearly")
         await pass_time(3)
         fleet.faults.kill_host(fleet.host(name))
         await fleet.until(lambda: fleet.paged("pledges_short"), 30)
@@ -351,7 +351,7 @@ def test_nobody_is_promoted_on_a_full_disk_and_the_primary_is_started_in_place(n
 def test_of_two_that_reach_as_far_the_one_with_room_leads():
     async def play(fleet):
         first, second = standbys(fleet, "gold")
-        fleet.faults.fill_disk(first, 300, nearly=True)
+        fleet.faults.fill_disk(first, 300, how="nearly")
         await pass_time(3)
         fleet.faults.kill_host(fleet.host("gold"))
         await fleet.until(lambda: fleet.done("failover") == 1, 30)
@@ -383,10 +383,54 @@ def test_a_host_that_dies_as_an_exercise_begins_is_failed_over_at_once():
     assert story(play) == ["abandoned", "done"]
 
 
+def test_a_primary_whose_disk_is_full_gives_way_to_a_standby_with_room():
+    async def play(fleet):
+        host, led = fleet.host("gold"), fleet.primary("gold").name
+        fleet.faults.fill_disk(host, 300, how="stuck")
+        await fleet.until(lambda: fleet.done("failover") == 1, 15)
+        await fleet.well("gold", 10)
+        assert "its disk has been full" in str(fleet.committed.named("member", led).data["evidence"])
+        assert fleet.primary("gold").name != led
+        await fleet.all_well(400)
+        return fleet.lost("gold"), fleet.doubled("gold"), fleet.done("failover")
+
+    assert story(play) == (0, [], 1)
+
+
+@pytest.mark.parametrize("name", ["silver", "bronze"])
+def test_a_primary_whose_disk_is_full_goes_on_where_a_failover_could_lose_something(name):
+    async def play(fleet):
+        fleet.faults.fill_disk(fleet.host(name), 100, how="stuck")
+        states = set()
+        for _ in range(60):
+            await pass_time(1)
+            states.add(fleet.state(name))
+        await pass_time(60)
+        return states, len(list(fleet.committed.of_kind("failover"))), len(list(fleet.committed.of_kind("restart")))
+
+    assert story(play) == ({"available"}, 0, 0)
+
+
+def test_a_full_disk_whose_failover_is_blocked_is_no_restart_and_ends_with_the_room():
+    async def play(fleet):
+        fleet.faults.kill_host(fleet.host("gold"))
+        await fleet.until(lambda: fleet.done("failover") == 1, 30)
+        await fleet.all_well(300)
+        fleet.faults.fill_disk(fleet.host("gold"), 60, how="stuck")
+        await fleet.until(lambda: fleet.paged("failover_blocked"), 20)
+        began = len(list(fleet.committed.of_kind("restart")))
+        await pass_time(40)
+        assert (fleet.state("gold"), len(list(fleet.committed.of_kind("restart")))) == ("unavailable", began)
+        await fleet.all_well(60)
+        return fleet.done("failover"), fleet.lost("gold")
+
+    assert story(play) == (1, 0)
+
+
 def test_a_planned_move_does_not_go_to_a_full_disk():
     async def play(fleet):
         for host in standbys(fleet, "gold"):
-            fleet.faults.fill_disk(host, 300, nearly=True)
+            fleet.faults.fill_disk(host, 300, how="nearly")
         await pass_time(3)
         led = fleet.primary("gold").name
         await fleet.plane.control.switchover("gold")
@@ -406,7 +450,7 @@ def test_a_candidate_whose_disk_fills_up_meanwhile_leads_when_there_is_room_and_
     async def play(fleet):
         fleet.world.mood.can_fence = False
         for host in standbys(fleet, "gold"):
-            fleet.faults.fill_disk(host, 200, nearly=True)
+            fleet.faults.fill_disk(host, 200, how="nearly")
         await pass_time(3)
         old = fleet.host("gold")
         fleet.faults.freeze_host(old, 20)
