@@ -6,8 +6,8 @@ from enum import StrEnum
 
 from herder.engine.effects import Outcome
 from herder.engine.world import Machine
-from herder.model.errors import HerderError, Unreachable
 from herder.remedies.hands import Hands, ask_each
+from herder.remedies.silence import try_again_where_silent
 
 
 class Stopped(StrEnum):
@@ -34,7 +34,7 @@ async def stop_members(hands: Hands, work: Machine) -> Outcome:
 
     _, errors = await ask_each(work.data["members"], stop)
     if errors:
-        _try_again_where_silent(errors)
+        try_again_where_silent(errors)
         return Outcome(Stopped.FAILED, why="; ".join(error.message for error in errors.values()))
     return Outcome(Stopped.STOPPED)
 
@@ -51,15 +51,6 @@ async def trash_members(hands: Hands, work: Machine) -> Outcome:
 
     _, errors = await ask_each(work.data["members"], trash)
     if errors:
-        _try_again_where_silent(errors)
+        try_again_where_silent(errors)
         return Outcome(Trashed.FAILED, why="; ".join(error.message for error in errors.values()))
     return Outcome(Trashed.TRASHED)
-
-
-def _try_again_where_silent(errors: dict[int, HerderError]) -> None:
-    """An agent that does not answer is asked again until the state's deadline: one that was only started again must not be a
-    page. Raises Unreachable.
-    """
-    for error in errors.values():
-        if isinstance(error, Unreachable):
-            raise error

@@ -11,6 +11,7 @@ from herder.engine.world import Machine
 from herder.ports.driver import SyncSet
 from herder.remedies.hands import Hands, JobFailed, JobRefused, ask_each
 from herder.remedies.rebuild import Enrolled
+from herder.remedies.silence import try_again_where_silent
 
 HIRE_S = 60.0
 
@@ -69,6 +70,7 @@ async def clone_standbys(hands: Hands, work: Machine) -> Outcome:
 
     _, errors = await ask_each(standbys, clone)
     if errors:
+        try_again_where_silent(errors)
         return Outcome(Cloned.FAILED, why="; ".join(error.message for error in errors.values()))
     primary = hands.get(work.data["primary"])
     guard = hands.guard_set(hands.service(work), primary, [])
