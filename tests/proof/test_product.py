@@ -15,11 +15,13 @@ from herder.machines.table import Emit, Row, Table
 from herder.proof import product
 from herder.proof.product import diagrams, pages
 from herder.proof.product.aspects import ASPECTS, BY_NAME, DEV, STANDARD, Aspect
+from herder.proof.product.context import READS, READS_UNAWARE, Context, Watched
 from herder.proof.product.keeping import HANDLERS
 from herder.proof.product.report import Budget, Searched, Violation
 from herder.proof.product.rules import RULES, SEEN
 from herder.proof.product.search import Search
 from herder.proof.product.shelf import ASKS, Forgotten, Kept
+from herder.proof.product.small import DEAD, PRIMARY, Fork, Member, Small, normal
 from herder.proof.product.watching import WATCHING
 
 SMALL = replace(BY_NAME["failover-unfenced"], faults=1)
@@ -160,6 +162,61 @@ def test_small_scenes_with_the_fleet_are_seen_whole(name: str):
     found = searched(BY_NAME[name])
     assert found.whole
     assert found.violations == ()
+
+
+def test_what_never_rests_is_noticed_where_not_every_way_is_followed_to_its_end():
+    kept = row_of(
+        "failover", "promoting", "promoted", emits=(Emit("old_primary", "deposed"), Emit("candidate", "promoted"))
+    )
+    (violation,) = searched(replace(FENCED, steps=26), kept, seconds=60).violations
+    assert violation.rule == "S9"
+
+
+def test_a_bound_tells_from_how_many_states_rest_was_seen():
+    found = searched(replace(SMALL, steps=14))
+    assert not found.whole
+    assert found.violations == ()
+    assert 0 < found.decided < found.states
+    whole = searched(SMALL)
+    assert whole.decided == whole.states
+
+
+def test_steps_of_the_log_that_aspects_share_change_nothing():
+    logs: product.Logs = {}
+    alone = searched(FENCED)
+    product.search(TABLES, replace(FENCED, harm=frozenset({"exit"})), Budget(), logs)
+    shared = product.search(TABLES, FENCED, Budget(), logs)
+    assert len(logs) == 1
+    assert replace(shared, seconds=0.0) == replace(alone, seconds=0.0)
+
+
+def test_a_relation_reads_no_more_of_its_context_than_is_said():
+    assert READS.keys() == HANDLERS.keys() | WATCHING.keys()
+    assert all(set(read) <= set(Context._fields) for read in (*READS.values(), *READS_UNAWARE.values()))
+    job = Watched("fence_primary", 20, "failover", "fencing", old=0, candidate=1)
+    assert job.old == 0
+    with pytest.raises(RuntimeError, match="reads candidate"):
+        _ = job.candidate
+
+
+def test_two_words_in_one_record_are_followed():
+    alone, both = (searched(replace(BY_NAME["together"], together=several)) for several in (False, True))
+    assert both.whole
+    assert alone.rows < both.rows
+
+
+def test_a_log_on_another_timeline_is_told_apart_once_nobody_can_be_promoted_beside_it():
+    """An old primary of a sync plan is dead on timeline 1: how far it went is not compared with timeline 2."""
+
+    def world(old: int, new: int) -> Small:
+        dead = Member(host=DEAD, runs=False, role=PRIMARY, branch=0, reach=old, waits=6)
+        leads = Member(role=PRIMARY, branch=1, reach=new, waits=4)
+        follows = Member(source=1, branch=1, reach=2)
+        return normal(Small((dead, leads, follows), (Fork(-1, 0, 1), Fork(0, 2, 2)), (1, 2), 1, 0))
+
+    assert world(5, 3) == world(3, 5) == world(4, 4)
+    assert world(5, 3) != world(2, 3)  # it has what the new one has, or more
+    assert world(5, 3) != world(5, 2)
 
 
 # ---- a violation

@@ -74,7 +74,8 @@ def _product(found: Everything) -> Iterator[str]:
     for each in found.product.aspects:
         mark = "not" if each.violations else "ok"
         bound = f": ways of {each.steps} steps" if 0 < each.steps <= each.depth else ""
-        whole = "" if each.whole else f" (not all of it{bound})"
+        rest = f"; rest was seen from {each.decided / each.states:.1%}" if each.decided else ""
+        whole = "" if each.whole else f" (not all of it{bound}{rest})"
         yield (
             f"  {mark:3} {each.states:8,} {each.transitions:12,} {each.depth:6} {each.seconds:8.1f} {each.resting:9,}"
             f" {each.by_person:11,}  {each.name}{whole}{f'; without {each.abstracts}' if each.abstracts else ''}"

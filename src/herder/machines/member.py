@@ -157,7 +157,7 @@ MEMBER = Table(
         Row("restart", "restart_failed", "unavailable", why="the restart failed"),
         *from_each(("installing", *_LIVE), "promoted", "available", update=leads, why="it was promoted", proves=("quorum_or_fence",)),
         *from_each(("installing", *_LIVE), "deposed", "unavailable", update=deposed, why="another member leads now"),
-        *from_each(("unavailable", "uncertain", "installing", "available"), "rebuild_began", "installing", update=rebuild_began,
+        *from_each(("unavailable", "available"), "rebuild_began", "installing", update=rebuild_began,
                    why="it is being made to follow the primary again"),
         Row("installing", "followed", "available", guard=is_standby, update=follows, why="it follows the primary"),
         *from_each(("available", "unavailable", "uncertain", "restart"), "followed", "available", guard=is_standby, update=follows,

@@ -9,9 +9,21 @@ from __future__ import annotations
 
 from herder.proof.product.aspects import ASPECTS, Aspect
 from herder.proof.product.report import Budget, Product, Searched, Step, Tables, Violation
-from herder.proof.product.search import Search
+from herder.proof.product.search import Logs, Search
 
-__all__ = ["ASPECTS", "Budget", "Product", "Searched", "Step", "Tables", "Violation", "check", "search", "together"]
+__all__ = [
+    "ASPECTS",
+    "Budget",
+    "Logs",
+    "Product",
+    "Searched",
+    "Step",
+    "Tables",
+    "Violation",
+    "check",
+    "search",
+    "together",
+]
 
 FULL = Budget()
 
@@ -20,8 +32,9 @@ def check(tables: Tables, *, budget: Budget = FULL) -> Product:
     """Search every aspect that the budget names, one after the other. budget.first: until one has a violation."""
     wanted = [aspect for aspect in ASPECTS if not budget.aspects or aspect.name in budget.aspects]
     searched: list[Searched] = []
+    logs: Logs = {}
     for aspect in wanted:
-        searched.append(search(tables, aspect, budget))
+        searched.append(search(tables, aspect, budget, logs))
         if budget.first and searched[-1].violations:
             break
     return together(tuple(searched))
@@ -33,6 +46,6 @@ def together(searched: tuple[Searched, ...]) -> Product:
     return Product(searched, covered, tuple(violation for aspect in searched for violation in aspect.violations))
 
 
-def search(tables: Tables, aspect: Aspect, budget: Budget) -> Searched:
-    """One aspect."""
-    return Search(tables, aspect).run(budget)
+def search(tables: Tables, aspect: Aspect, budget: Budget, logs: Logs | None = None) -> Searched:
+    """One aspect. logs: steps of the log that are shared with others over the same tables."""
+    return Search(tables, aspect, logs).run(budget)

@@ -81,19 +81,30 @@ def _moved(rank: int, ranks: list[tuple[int, int]]) -> int:
     return max((after + 1 for before, after in ranks if before < rank), default=0)
 
 
-Marks = tuple[tuple[tuple[int, int], ...], ...]
-"""For each member the marks of all that may ask its agent, as (-terms behind, rank), the older first."""
+Marks = tuple[tuple[tuple[int, int, bool], ...], ...]
+"""For each member the marks of all that may ask its agent, as (-terms behind, rank, is it asked about), the older first."""
+
+PROMISES = frozenset({
+    "await_lease", "collect_pledges", "promote_drained", "shrink_sync_set", "stop_members", "trash_members",
+})  # fmt: skip
+"""Effects that look whether what an agent let in last was their own (`promised`)."""
 
 
 def squashed(world: Small, marks: Marks) -> Small:
-    """What agents promised, told only as far as it decides about those that may still ask them."""
+    """What agents promised, told only as far as it decides about those that may still ask them.
+
+    That is: which of them it refuses, all that are older than what it let in last; and whether that was of one who asks about
+    it. Whoever may ask later without being due now begins a state of its own then, which is newer than all of these.
+    """
     members = []
     for slot, member in enumerate(world.members):
         mark = -member.behind, member.rank
-        below = [other for other in marks[slot] if other <= mark]
-        told = below[-1] if below else (-FARTHEST, 0)
-        if below and told != mark:
-            told = told[0], told[1] + 1
+        told = -FARTHEST, 0
+        for behind, rank, looks in marks[slot]:
+            if (behind, rank) < mark:
+                told = behind, rank + 1
+            elif (behind, rank) == mark and looks:
+                told = mark
         members.append(member._replace(behind=-told[0], rank=told[1]))
     return world._replace(members=tuple(members))
 
@@ -111,6 +122,11 @@ def harmed(world: Small) -> Small | None:
     if world.luck >= 0:
         return world._replace(luck=world.luck - 1) if world.luck else None
     return struck(world)
+
+
+def may_harm(world: Small) -> bool:
+    """May there be one more piece of bad luck?"""
+    return (world.luck if world.luck >= 0 else world.faults) > 0
 
 
 def struck(world: Small) -> Small | None:

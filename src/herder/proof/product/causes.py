@@ -36,7 +36,8 @@ from herder.proof.product.small import Small, serves
 class Cause(NamedTuple):
     """A step of the log that the small world has no part in. orders: how many of a person's it takes. late: a deadline of
     the machine `ident`; works: of one whose effect is due. It passes by itself where nothing could be done in time.
-    given: what of the fleet gives it, and the conditions for that; None for all else.
+    given: what of the fleet gives it, and the conditions for that; None for all else. event: of a deadline, whose step is made
+    when it passes (`Causes.moved`).
     """
 
     step: Step
@@ -48,6 +49,7 @@ class Cause(NamedTuple):
     orders: int = 0
     consent: bool = False
     given: Given | None = None
+    event: str = ""
 
     def may(self, small: Small) -> bool:
         """Do its conditions hold in this small world?"""
@@ -70,6 +72,17 @@ class Causes:
         self._ordered: dict[int, list[Cause]] = {}
         self._wanted: dict[int, Wanted] = {}
         self._given: dict[int, list[Cause]] = {}
+        self._passed: dict[tuple[int, int], Moved | None] = {}
+
+    def moved(self, log: int, cause: Cause) -> Moved | None:
+        """The step that a cause makes, None when it changes nothing."""
+        if not cause.event:
+            return cause.moved
+        key = log, cause.ident
+        if key not in self._passed:
+            passed = Input(cause.ident, cause.event, entered=0)
+            self._passed[key] = self.log.step(log, ("heard", cause.ident, cause.event), [passed])
+        return self._passed[key]
 
     def wanted(self, log: int) -> Wanted:
         """What is to be done about the primary's lease, by the production function."""
@@ -81,14 +94,30 @@ class Causes:
 
     def outcomes(self, log: int, act: Act, context: Context | None) -> Iterator[Moved | None]:
         """Steps that an act makes: all it says in one record, or what it says of others only (a crash between the two)."""
-        besides = [Input(ident, event, self._told(event)) for ident, event in act.besides]
+        besides = self._besides(act)
         if context is None or not act.event:
             yield self.log.step(log, ("sign", act.besides), besides)
             return
-        outcome = Input(context.ident, act.event, self._facts(act.facts), entered=0)
-        yield self.log.step(log, ("heard", context.ident, act.event, act.facts, act.besides), [*besides, outcome])
+        yield self.log.step(log, ("heard", *self._words(act, context)), self._inputs(act, context))
         if besides:
             yield self.log.step(log, ("sign", act.besides), besides)
+
+    def together(self, log: int, first: tuple[Act, Context | None], then: tuple[Act, Context | None]) -> Moved | None:
+        """The step of one record that holds what two of them say, in this order: the review comes after both."""
+        key = "both", self._words(*first), self._words(*then)
+        return self.log.step(log, key, [*self._inputs(*first), *self._inputs(*then)])
+
+    def _words(self, act: Act, context: Context | None) -> tuple[Any, ...]:
+        return 0 if context is None else context.ident, act.event, act.facts, act.besides
+
+    def _inputs(self, act: Act, context: Context | None) -> list[Input]:
+        besides = self._besides(act)
+        if context is None or not act.event:
+            return besides
+        return [*besides, Input(context.ident, act.event, self._facts(act.facts), entered=0)]
+
+    def _besides(self, act: Act) -> list[Input]:
+        return [Input(ident, event, self._told(event)) for ident, event in act.besides]
 
     def _told(self, event: str) -> dict[str, Any]:
         told: dict[str, dict[str, Any]] = {
@@ -140,15 +169,12 @@ class Causes:
             deadline = machine.at.deadline
             if deadline is None or machine.kind == "page":
                 continue
-            cause = Input(ident, deadline.event, entered=0)
-            moved = self.log.step(log, ("heard", ident, deadline.event), [cause])
-            if moved is not None:
-                about = machine.kind
-                if about in ("member", "server"):
-                    about += f" {member_name(self.aspect.kind.slot(ident))}"
-                words = f"{machine.state} has lasted {deadline.after_s:g} s"
-                works = machine.at.effect is not None
-                yield Cause(Step("time", about, words), moved, late=True, ident=ident, works=works)
+            about = machine.kind
+            if about in ("member", "server"):
+                about += f" {member_name(self.aspect.kind.slot(ident))}"
+            words = f"{machine.state} has lasted {deadline.after_s:g} s"
+            works = machine.at.effect is not None
+            yield Cause(Step("time", about, words), None, late=True, ident=ident, works=works, event=deadline.event)
 
     def _pauses(self, log: int) -> Iterator[Cause]:
         for words, shelf in _over(self.log.shelves[log]):

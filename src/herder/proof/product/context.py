@@ -72,7 +72,7 @@ def contexts(shelf: Shelf, kind: Kind, tables: Mapping[str, Seen]) -> Iterator[C
     for place, work in enumerate(shelf.works):
         state = tables[work.kind].by_name[work.state]
         if state.effect is not None:
-            yield _of_work(shelf, kind, place, work, state.effect.name)
+            yield narrow(_of_work(shelf, kind, place, work, state.effect.name))
     for slot in range(kind.members):
         yield from _of_units(shelf, kind, slot, tables)
 
@@ -100,10 +100,10 @@ def _of_near(shelf: Shelf, kind: Kind, tables: Mapping[str, Seen]) -> Iterator[C
     for near in shelf.around:
         effect = tables[near.kind].by_name[near.state].effect
         if effect is not None:
-            yield Context(
+            yield narrow(Context(
                 effect.name, NEAR[near.kind], near.kind, near.state, up=_up(shelf, ("available",)), everybody=(1 << kind.members) - 1,
                 rested=near.get("what") == What.OBJECT_STORE, well=archive is None or archive.state == "available",
-            )  # fmt: skip
+            ))  # fmt: skip
 
 
 def _up(shelf: Shelf, states: tuple[str, ...]) -> int:
@@ -117,9 +117,77 @@ def _of_units(shelf: Shelf, kind: Kind, slot: int, tables: Mapping[str, Seen]) -
     for ident, name, unit in ((kind.member(slot), "member", member), (kind.server(slot), "server", server)):
         state: State = tables[name].by_name[unit.state]
         if state.effect is not None:
-            yield Context(
+            yield narrow(Context(
                 state.effect.name, ident, name, unit.state, slot=slot, primary=shelf.primary, needed=needed,
                 planned=server.planned, everybody=(1 << kind.members) - 1, up=_up(shelf, ("available",)), sync=kind.sync,
                 well=member.state not in ("retiring", "retired", "terminated"), rank=unit.rank,
                 asks=1 << slot if unit.rank else 0,
-            )  # fmt: skip
+            ))  # fmt: skip
+
+
+_WHO = ("effect", "ident", "kind", "behind", "rank", "asks")
+"""What is read of every context: whose jobs they are, and which are the newer ones."""
+
+READS: dict[str, tuple[str, ...]] = {
+    "fence_primary": ("old", "everybody"), "await_lease": ("leased", "standbys", "old"),
+    "collect_pledges": ("standbys", "voters", "timeline", "sync", "everybody"),
+    "promote_candidate": ("candidate", "new_voters", "sync", "standbys", "old"),
+    "repoint_standbys": ("candidate", "standbys", "old", "sync", "recorded"), "end_primary": ("old",),
+    "prepare_switchover": ("target", "standbys", "old", "sync"), "drain_primary": ("old", "sync", "candidate"),
+    "look_who_leads": ("old", "candidate", "sync", "asked"),
+    "promote_drained": ("candidate", "old", "rested", "standbys", "recorded", "sync", "timeline", "new_voters"),
+    "restart_primary": ("slot",), "place_member": ("well", "slot"), "rejoin_member": ("slot", "primary", "stays"),
+    "await_catch_up": ("slot", "primary"), "load_sync_set": ("primary", "recorded", "slot"),
+    "load_first_sync_set": ("primary", "keep"), "shrink_sync_set": ("primary", "keep"),
+    "await_servers": ("up", "everybody"), "found_primary": ("primary",), "clone_standbys": ("primary", "everybody"),
+    "stop_members": ("asked", "everybody"), "trash_members": ("asked", "everybody"),
+    "ask_vantages": ("slot", "everybody", "up"), "watch_server": ("slot",), "launch_server": ("slot",),
+    "boot_server": ("slot", "planned", "well", "primary"), "end_server": ("slot", "needed"), "destroy_server": ("slot",),
+    "check_canaries": ("everybody", "up"), "watch_ourselves": ("everybody", "up"), "probe_dependency": ("rested",),
+    "watch_dependency": ("rested",), "drain_backlog": ("rested", "well"), "drain_archive": (),
+}  # fmt: skip
+"""Effect -> what its relation reads of a context. All else is left out, so that contexts that come to the same are one."""
+
+READS_UNAWARE: dict[str, tuple[str, ...]] = {
+    "fence_primary": ("old",), "collect_pledges": ("standbys",), "repoint_standbys": ("candidate", "standbys", "old"),
+    "look_who_leads": (), "promote_drained": ("candidate", "old", "rested", "standbys", "new_voters", "sync"),
+    "load_sync_set": ("primary", "recorded"),
+}  # fmt: skip
+"""What decides about the jobs of one whose outcomes nobody hears: less, for some."""
+
+NOT_ONLY_ASKS = frozenset({"boot_server", "launch_server", "destroy_server"})
+"""Effects that change something without an agent that lets them in."""
+
+
+class Watched(Context):
+    """A context whose unread fields are an error to read: `READS` would be wrong."""
+
+    def __getattribute__(self, name: str) -> Any:
+        """A field, or anything else of a tuple."""
+        if name in _DEFAULTS and name not in _WHO and name not in READS.get(self[0], ()):
+            raise RuntimeError(f"{self[0]} reads {name}, which READS does not say")
+        return super().__getattribute__(name)
+
+
+_DEFAULTS: dict[str, Any] = {"effect": "", "ident": 0, "kind": "", "state": ""} | Context._field_defaults
+
+
+def narrow(context: Context) -> Context:
+    """As much of it as its effect's relation reads."""
+    read = READS.get(context.effect)
+    if read is None:
+        return context
+    unread = {name: value for name, value in _DEFAULTS.items() if name not in _WHO and name not in read}
+    return context._replace(**unread)
+
+
+def unaware(context: Context, ident: int, willing: int) -> Context:
+    """The same of a controller that lost its shard. willing: agents that have let in nothing newer."""
+    read = READS_UNAWARE.get(context.effect, READS.get(context.effect, ()))
+    kept = {name: getattr(context, name) for name in ("effect", *read)}
+    return Context(**{**_DEFAULTS, **kept, "ident": ident, "asks": willing})
+
+
+def is_powerless(zombie: Context) -> bool:
+    """No agent lets it in any more, and it can do nothing else: it may as well have died."""
+    return not zombie.asks and zombie.effect not in NOT_ONLY_ASKS

@@ -12,7 +12,7 @@ from herder.proof.product.shelf import member_name as name
 from herder.proof.product.small import (
     DEAD,
     EMPTY,
-    NOBODY,
+    NOWHERE,
     PRIMARY,
     STANDBY,
     TRASHED,
@@ -83,7 +83,7 @@ def await_catch_up(job: Context, world: Small, rules: Rules) -> Iterator[Act]:
 
 def load_sync_set(job: Context, world: Small, rules: Rules) -> Iterator[Act]:
     """All that are recorded as voters are put in force on the primary of the log."""
-    yield from _load(job, world, job.primary, job.recorded & ~(1 << job.primary), 1 << job.slot)
+    yield from _load(job, world, job.primary, job.recorded & ~(1 << job.primary), 1 << job.slot if job.slot >= 0 else 0)
 
 
 def load_first_sync_set(job: Context, world: Small, rules: Rules) -> Iterator[Act]:
@@ -110,22 +110,27 @@ def shrink_sync_set(job: Context, world: Small, rules: Rules) -> Iterator[Act]:
     primary = job.primary
     asked = ask(world, primary, job)
     if asked is not None and serves(world, primary):
-        shrunk = settle(change(asked, primary, waits=job.keep)._replace(flush=world.members[primary].reach))
+        member = world.members[primary]
+        shrunk = settle(change(asked, primary, waits=job.keep)._replace(flush=(member.branch, member.reach)))
         yield Act(
             f"{name(primary)} waits for {', '.join(map(name, slots(job.keep))) or 'nobody'} only", shrunk, whom=primary
         )
     else:
         yield Act(f"the sync set of {name(primary)} is not loaded", world, "failed", whom=primary)
-    if promised(world, primary, job) and world.flush >= 0 and all(_flushed(world, s, primary) for s in slots(job.keep)):
+    if (
+        promised(world, primary, job)
+        and world.flush != NOWHERE
+        and all(_flushed(world, s, primary) for s in slots(job.keep))
+    ):
         yield Act(
-            "those that are kept have flushed past that moment", world._replace(flush=NOBODY), "shrunk", whom=primary
+            "those that are kept have flushed past that moment", world._replace(flush=NOWHERE), "shrunk", whom=primary
         )
     if (worse := harmed(world)) is not None:
         yield Act("not all that are kept have flushed past that moment", worse, "failed", fair=False, whom=primary)
 
 
 def _flushed(world: Small, slot: int, primary: int) -> bool:
-    return streams(world, slot, primary) and has(world, slot, (world.members[primary].branch, world.flush))
+    return streams(world, slot, primary) and has(world, slot, world.flush)
 
 
 def await_servers(job: Context, world: Small, rules: Rules) -> Iterator[Act]:

@@ -26,7 +26,7 @@ from herder.proof.product.shelf import (
     member_name,
     watched,
 )
-from herder.proof.product.shelving import Ranks, canonical, is_work, machines_of, ranks_of, shelf_of
+from herder.proof.product.shelving import Ranks, canonical, is_work, machines_of, ranks_of, rebased, shelf_of
 from herder.remedies.catalogue import Catalogue
 
 NEWEST = 1000
@@ -34,6 +34,10 @@ NEWEST = 1000
 
 FAILOVERS_PER_HOUR = 1
 """The setting's default."""
+
+
+WORLDS_MOST = 4096
+"""Of states that were stepped of late the machines are kept: a state is stepped a dozen times."""
 
 
 class _Attention:
@@ -55,7 +59,7 @@ class LogWorld(World):
     ) -> None:  # the arrays are not needed
         self.tables = tables
         self.cells = machines
-        self.next_id = max(max(machines, default=0) + 1, free)
+        self.next_id = self.first_free = max(max(machines, default=0) + 1, free)
         self.columns = _COLUMNS
         self.attention = _Attention()  # type: ignore[assignment]  # all that the catalogue asks of it
         self.seq = self.epoch = 0
@@ -122,8 +126,8 @@ class Moved(NamedTuple):
 
 
 class Log:
-    """Every state of the log that was met, by number, and every step from it. covered: rows that fired, (kind, number). free: ids
-    from here on are nobody's.
+    """Every state of the log that was met, by number, and every step from it. free: ids from here on are nobody's. covered: rows
+    that fired, (kind, number), in steps that were asked for since a search began (`begin`).
     """
 
     def __init__(self, tables: Tables, kind: Kind, free: int = 0) -> None:
@@ -134,9 +138,10 @@ class Log:
         self.shelves: list[Shelf] = []
         self.covered: set[tuple[str, int]] = set()
         self._numbers: dict[Shelf, int] = {}
-        self._steps: dict[tuple[Any, ...], Moved | None] = {}
+        self._steps: dict[tuple[Any, ...], tuple[Moved | None, tuple[tuple[str, int], ...]]] = {}
         self._meanings: dict[tuple[Any, ...], int] = {}
-        self._canonical: dict[int, tuple[int, tuple[tuple[int, ...], ...]]] = {}
+        self._canonical: dict[int, tuple[int, tuple[tuple[int, ...], ...], int]] = {}
+        self._worlds: dict[Shelf, LogWorld] = {}
 
     def number(self, shelf: Shelf) -> int:
         """The number of a state."""
@@ -155,17 +160,26 @@ class Log:
             raise RuntimeError("a service that runs cannot be taken over")
         return moved.to
 
-    def canonical(self, number: int) -> tuple[int, tuple[tuple[int, ...], ...]]:
-        """The state with its members named the least way, and the turns (old slot -> new slot) that lead there."""
+    def canonical(self, number: int) -> tuple[int, tuple[tuple[int, ...], ...], int]:
+        """The state with its members named the least way, the turns (old slot -> new slot) that lead there, and by how many its
+        timelines are told lower.
+        """
         found = self._canonical.get(number)
         if found is None:
-            least, turns = canonical(self.shelves[number], self.kind.members)
-            found = self._canonical[number] = self.number(least), turns
+            shelf, less = rebased(self.shelves[number], sync=self.kind.sync)
+            least, turns = canonical(shelf, self.kind.members)
+            found = self._canonical[number] = self.number(least), turns, less
         return found
 
     def world(self, shelf: Shelf) -> LogWorld:
-        """The machines of a state, as decisions and commands read them."""
-        return LogWorld(self.tables, machines_of(shelf, self.kind, self.tables), self.free)
+        """The machines of a state, as decisions and commands read them: they change copies of their own only."""
+        found = self._worlds.get(shelf)
+        if found is None:
+            if len(self._worlds) >= WORLDS_MOST:
+                self._worlds.clear()
+            found = self._worlds[shelf] = LogWorld(self.tables, machines_of(shelf, self.kind, self.tables), self.free)
+        found.next_id = found.first_free
+        return found
 
     def step(
         self, number: int, key: tuple[Any, ...], cause: Sequence[Input], shelf: Shelf | None = None
@@ -175,9 +189,18 @@ class Log:
         key: names `cause`, which is not compared. shelf: the state with what is over when it happens.
         """
         known = (number, *key)
-        if known not in self._steps:
-            self._steps[known] = self._commit(shelf or self.shelves[number], number, cause, awaited=key[0] == "heard")
-        return self._steps[known]
+        found = self._steps.get(known)
+        if found is None:
+            made = self._commit(shelf or self.shelves[number], number, cause, awaited=key[0] == "heard")
+            fired = tuple(dict.fromkeys(place for table in self.tables.values() for place in table.fired))
+            found = self._steps[known] = made, fired
+        self.covered.update(found[1])
+        return found[0]
+
+    def begin(self) -> Log:
+        """Another search over the same tables and kind of service: what was stepped is known, what fires is counted anew."""
+        self.covered = set()
+        return self
 
     def _commit(self, shelf: Shelf, number: int, cause: Sequence[Input], *, awaited: bool) -> Moved | None:
         world = self.world(shelf)
@@ -189,7 +212,6 @@ class Log:
             if machine.entered:
                 machine.order = NEWEST
             after[ident] = machine
-        self.covered.update(place for table in self.tables.values() for place in table.fired)
         broken = steps.broken(world.cells, after, decision, cause[-1:] if awaited else ())
         ranks = ranks_of(after, self.kind)
         to = self.number(shelf_of(after, self.kind, ranks))

@@ -38,6 +38,8 @@ def aspects() -> Iterator[str]:
         besides += ["nothing can fence"] if not each.fences else []
         besides += [NEAR_WORDS[part] for part in each.near]
         besides += ["a controller goes on without its shard"] if each.zombies else []
+        besides += ["two words come in one record"] if each.together else []
+        besides += ["clients write without a pause"] if each.busy else []
         harm = ", ".join(words for name, words in HARM.items() if name in each.harm)
         left = ", ".join(filter(None, (each.abstracts, f"ways of more than {each.steps} steps" if each.steps else "")))
         luck = f" and {each.luck} of bad luck" if each.luck > 0 else ""

@@ -58,7 +58,8 @@ class Violation:
 class Searched:
     """One aspect. seconds: of a processor; depth: steps of the longest shortest way; whole: every reachable state was seen; resting: states that rest;
     by_person: states from which, without a further fault, only a person who was paged can make it well;
-    rows: (kind, number of the row in its table) that fired; steps: the bound of its ways, 0 = none.
+    rows: (kind, number of the row in its table) that fired; steps: the bound of its ways, 0 = none. decided: states from which
+    rest was seen to be reached without a further fault (S9), all of them where an aspect was seen whole.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Searched:
     rows: frozenset[tuple[str, int]] = frozenset()
     violations: tuple[Violation, ...] = ()
     steps: int = 0
+    decided: int = 0
 
 
 @dataclass(frozen=True, slots=True)

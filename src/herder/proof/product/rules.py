@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from herder.proof.product.context import Context
 from herder.proof.product.log import Moved
@@ -89,24 +90,43 @@ def world_broken(small: Small, kind: Kind) -> str:
     return ""
 
 
-def pair_broken(shelf: Shelf, small: Small, kind: Kind, due: Sequence[Context]) -> str:
-    """The rule that a pair breaks, '' for none."""
-    if shelf.blank:
-        return ""
-    for context in due:
-        if context.effect in LEADS and _may_still_acknowledge(small, context):
-            return f"S2: a {context.kind} promotes while the old primary may acknowledge"
+class Told(NamedTuple):
+    """What a state of the log has to do with the rules. broken: the rule that it breaks by itself, '' for none; ending: something
+    is being retired; leads: effects that promote; set_counts: on a sync plan the primary's set must be right, if it serves.
+    """
+
+    broken: str
+    ending: bool
+    leads: tuple[Context, ...]
+    set_counts: bool
+
+
+def told(shelf: Shelf, kind: Kind, due: Sequence[Context]) -> Told:
+    """The log's side of what `pair_broken` looks at."""
+    leads = tuple(context for context in due if context.effect in LEADS)
+    broken = ""
     if shelf.failovers > 1:
-        return "S8: a second automatic failover within the hour"
-    if any(work.get("tries", 0) > 2 for work in shelf.works):
-        return "S8: a step is tried more than three times"
-    if not small.consent and (
-        shelf.state in ENDING or any(unit.state in ENDING for unit in shelf.members + shelf.servers)
-    ):
+        broken = "S8: a second automatic failover within the hour"
+    elif any(work.get("tries", 0) > 2 for work in shelf.works):
+        broken = "S8: a step is tried more than three times"
+    elif len(leads) > 1:
+        broken = "S10: two playbooks promote at once"
+    ending = shelf.state in ENDING or any(unit.state in ENDING for unit in shelf.members + shelf.servers)
+    # it may be destroyed before its first set is loaded
+    serving = not shelf.blank and shelf.state != "installing" and shelf.state not in ENDING
+    return Told(broken, ending, leads, kind.sync and serving and not leads)
+
+
+def pair_broken(shelf: Shelf, small: Small, of: Told) -> str:
+    """The rule that a pair breaks, '' for none. of: `told` of the shelf."""
+    for context in of.leads:
+        if _may_still_acknowledge(small, context):
+            return f"S2: a {context.kind} promotes while the old primary may acknowledge"
+    if of.broken:
+        return of.broken
+    if of.ending and not small.consent:
         return "S5: it is being retired without its owner's consent"
-    if sum(context.effect in LEADS for context in due) > 1:
-        return "S10: two playbooks promote at once"
-    return _sync_set_broken(shelf, small, kind, due)
+    return _sync_set_broken(shelf, small) if of.set_counts else ""
 
 
 def _may_still_acknowledge(small: Small, context: Context) -> bool:
@@ -116,18 +136,10 @@ def _may_still_acknowledge(small: Small, context: Context) -> bool:
     return old.runs and old.role == PRIMARY and old.host != DEAD and old.lease != AGED
 
 
-def _sync_set_broken(shelf: Shelf, small: Small, kind: Kind, due: Sequence[Context]) -> str:
+def _sync_set_broken(shelf: Shelf, small: Small) -> str:
     """W of the log's primary, once it serves and nothing changes who leads."""
     primary = small.members[shelf.primary]
-    if (
-        not kind.sync
-        or shelf.state == "installing"
-        or shelf.state in ENDING  # it may be destroyed before its first set is loaded
-        or not serves(small, shelf.primary)
-        or primary.branch != small.leads
-    ):
-        return ""
-    if any(context.effect in LEADS for context in due):
+    if not serves(small, shelf.primary) or primary.branch != small.leads:
         return ""
     if primary.waits & ~shelf.voters:
         return "S3: the primary waits for one that is no voter of the log"

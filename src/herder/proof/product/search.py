@@ -16,21 +16,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from herder.proof.product import rules
-from herder.proof.product.acts import UNAWARE, Act, Marks, Rules, harmed, moved_marks, refuses, slots, squashed
+from herder.proof.product.acts import (
+    PROMISES,
+    UNAWARE,
+    Act,
+    Marks,
+    Rules,
+    harmed,
+    may_harm,
+    moved_marks,
+    refuses,
+    slots,
+    squashed,
+)
 from herder.proof.product.aspects import Aspect
 from herder.proof.product.causes import Cause, Causes
-from herder.proof.product.context import Context, contexts
+from herder.proof.product.context import Context, Watched, contexts, is_powerless, unaware
 from herder.proof.product.environment import data, disasters, faults, leases, mends, relief, signs, writes
 from herder.proof.product.fairness import Graph, stuck
 from herder.proof.product.keeping import HANDLERS
 from herder.proof.product.log import Log, Moved
 from herder.proof.product.report import Budget, Searched, Tables, Violation
-from herder.proof.product.shelf import BLANK, FREE, serving
-from herder.proof.product.small import PROVIDER, Small, at_rest, normal, turn_small, unmade
+from herder.proof.product.shelf import BLANK, FREE, Kind, serving
+from herder.proof.product.small import NOWHERE, PROVIDER, Small, at_rest, busy, normal, turn_small, unmade
 from herder.proof.product.watching import NEEDS_PROVIDER, WATCHING, unanswered
 from herder.proof.product.words import Next, trace
 
 SHIFT = 32
+
+
+Logs = dict[tuple[Kind, tuple[str, ...]], Log]
+"""Steps of the log by the kind of service, and by what of the fleet is near it."""
 
 
 class Done(NamedTuple):
@@ -44,9 +60,11 @@ class Done(NamedTuple):
 class Search:
     """One aspect over one set of tables. Numbers stand for values throughout, and each value's steps are made once."""
 
-    def __init__(self, tables: Tables, aspect: Aspect) -> None:
+    def __init__(self, tables: Tables, aspect: Aspect, logs: Logs | None = None) -> None:
+        """logs: what searches of other aspects over these tables have stepped, and will."""
         self.aspect = aspect
-        self.log = Log(tables, aspect.kind, FREE if aspect.near else 0)
+        made = Log(tables, aspect.kind, FREE if aspect.near else 0)
+        self.log = (logs if logs is not None else {}).setdefault((aspect.kind, aspect.near), made).begin()
         self.causes = Causes(self.log, aspect)
         self.rules = Rules(fences=aspect.fences)
         self.worlds: list[Small] = []
@@ -57,7 +75,7 @@ class Search:
         self._due_in: dict[int, list[tuple[int, Context]]] = {}
         self._profiles: dict[object, int] = {}
         self._profile_of: dict[int, tuple[int, int]] = {}
-        self._profile_values: list[tuple[Marks, tuple[tuple[int, ...], ...], bool]] = []
+        self._profile_values: list[tuple[Marks, tuple[tuple[int, ...], ...], bool, int]] = []
         self._views: dict[object, int] = {}
         self._view_of: dict[int, int] = {}
         # by number << SHIFT | number
@@ -68,6 +86,7 @@ class Search:
         self._heard: dict[int, list[Moved | None]] = {}
         self._hooked: dict[int, int] = {}
         self._checked: dict[int, str] = {}
+        self._rules_told: dict[int, rules.Told] = {}
         self.seen: dict[int, int] = {}
         self.logs, self.smalls, self.parents = array("I"), array("I"), array("I")
         self.depths = array("H")
@@ -80,6 +99,9 @@ class Search:
         """The number of a small world."""
         found = self._numbers.get(small)
         if found is None:
+            if self.aspect.busy and (written := busy(small)) != small:
+                found = self._numbers[small] = self.world(written)
+                return found
             found = self._numbers[small] = len(self.worlds)
             self.worlds.append(small)
         return found
@@ -92,21 +114,37 @@ class Search:
         key = known[1] << SHIFT | world
         found = self._canonical.get(key)
         if found is None:
-            marks, turns, strikes = self._profile_values[known[1]]
+            marks, turns, strikes, less = self._profile_values[known[1]]
             small = squashed(self.worlds[world], marks)
-            if small.flush >= 0 and not strikes:
-                small = normal(small._replace(flush=-1))
+            if not self.aspect.kind.sync:
+                less = min(fork.timeline for fork in small.forks) - 1
+            if less:
+                small = small._replace(
+                    forks=tuple(fork._replace(timeline=fork.timeline - less) for fork in small.forks)
+                )
+            if small.flush != NOWHERE and not strikes:
+                small = normal(small._replace(flush=NOWHERE))
+            if small.zombie is not None and is_powerless(small.zombie):
+                small = small._replace(zombie=None)
             found = self._canonical[key] = min(self.world(turn_small(small, turn)) for turn in turns)
         return known[0], found
 
     def _profile(self, log: int) -> tuple[int, int]:
-        first, turns = self.log.canonical(log)
+        first, turns, less = self.log.canonical(log)
         marks: Marks = tuple(
-            tuple(sorted((-each.behind, each.rank) for _, each in self.due(log) if each.asks >> slot & 1))
+            tuple(
+                sorted(
+                    {
+                        (-each.behind, each.rank, each.effect in PROMISES)
+                        for _, each in self.due(log)
+                        if each.asks >> slot & 1
+                    }
+                )
+            )
             for slot in range(self.aspect.kind.members)
         )
         strikes = any(each.effect == "shrink_sync_set" for _, each in self.due(log))
-        profile = marks, turns, strikes
+        profile = marks, turns, strikes, less
         number = self._profiles.setdefault(profile, len(self._profile_values))
         if number == len(self._profile_values):
             self._profile_values.append(profile)
@@ -141,15 +179,45 @@ class Search:
                 if done.act.fair and (done.says >= 0 or done.to != world):
                     busy.add(context.ident)
                 yield from self._steps(log, done, context.kind, context)
+        if self.aspect.together:
+            yield from self._both(log, world)
         small = self.worlds[world]
         if small.zombie is not None:
-            for act, to, _ in self._done(self._context(small.zombie), small.zombie, world):
-                yield Next(log, to, False, None, "controller that lost its shard", act)  # noqa: FBT003  as fields
+            yield from self._unaware(log, world, small.zombie)
         for cause in self.causes.of(log, small):
             late = cause.late and (cause.ident in busy or (not cause.works and bool(busy)))
-            if cause.moved is not None and (not late or harmed(small) is not None):
-                to = self._hook(cause.moved, self._ordered(cause, world, late=late))
-                yield Next(cause.moved.to, to, cause.fair and not late, cause.moved, "time", None, cause)
+            if late and not may_harm(small):
+                continue
+            moved = self.causes.moved(log, cause)
+            if moved is not None:
+                to = self._hook(moved, self._ordered(cause, world, late=late))
+                yield Next(moved.to, to, cause.fair and not late, moved, "time", None, cause)
+
+    def _unaware(self, log: int, world: int, zombie: Context) -> Iterator[Next]:
+        """Jobs of a controller that lost its shard. What only uses up bad luck is left out: it makes nothing possible."""
+        small = self.worlds[world]
+        for act, to, _ in self._done(self._context(zombie), zombie, world):
+            if act.world._replace(faults=small.faults, luck=small.luck) != small:
+                yield Next(log, to, False, None, "controller that lost its shard", act)  # noqa: FBT003  as fields
+
+    def _both(self, log: int, world: int) -> Iterator[Next]:
+        """Two words that come in one record: the second may fit no more what the first has made of the log. None of it counts
+        as fair, so what rests must rest without it.
+        """
+        for one, first in self._words(log, world):
+            for other, then in self._words(log, first.to):
+                if one is not None and other is not None and one.ident == other.ident:
+                    continue
+                moved = self.causes.together(log, (first.act, one), (then.act, other))
+                if moved is not None:
+                    act = then.act._replace(what=f"{first.act.what}; and in the same record: {then.act.what}")
+                    yield Next(moved.to, self._hook(moved, then.to), False, moved, "several at once", act)  # noqa: FBT003
+
+    def _words(self, log: int, world: int) -> Iterator[tuple[Context | None, Done]]:
+        """All that may be said to the log now, and by which effect, None for a pulse."""
+        yield from ((None, done) for done in self._told(log, world) if done.says >= 0)
+        for number, context in self.due(log):
+            yield from ((context, done) for done in self._done(number, context, world) if done.says >= 0)
 
     def _numbered(self, acts: Iterable[Act], context: Context | None) -> list[Done]:
         made = []
@@ -214,7 +282,7 @@ class Search:
                 return unanswered(context, small)
             rules = Rules(fences=False)
         handler = HANDLERS.get(context.effect) or WATCHING.get(context.effect)
-        return handler(context, small, rules) if handler is not None else ()
+        return handler(Watched(*context), small, rules) if handler is not None else ()
 
     def _steps(self, log: int, done: Done, who: str, context: Context | None) -> Iterator[Next]:
         act, to, says = done
@@ -237,10 +305,12 @@ class Search:
         """The controller that had this effect under way loses its shard and does not know yet."""
         small = self.worlds[world]
         due = {(other.ident, other.effect) for _, other in self.due(moved.to)}
-        if small.zombie is None and small.faults > 0 and (context.ident, context.effect) not in due:
+        if small.zombie is None and small.zombies and (context.ident, context.effect) not in due:
             willing = sum(1 << slot for slot in slots(context.asks) if not refuses(small, slot, context))
-            unaware = context._replace(ident=UNAWARE, asks=willing, rank=0)
-            lost = self.world(small._replace(zombie=unaware, faults=small.faults - 1))
+            zombie = unaware(context, UNAWARE, willing)
+            if is_powerless(zombie):
+                return
+            lost = self.world(small._replace(zombie=zombie, zombies=small.zombies - 1))
             yield Next(moved.to, self._hook(moved, lost), False, moved, context.kind, act, lost=True)  # noqa: FBT003
 
     def _ordered(self, cause: Cause, world: int, *, late: bool) -> int:
@@ -272,7 +342,9 @@ class Search:
         aspect = self.aspect
         kind, members = aspect.kind, aspect.kind.members
         if aspect.made:
-            small = at_rest(members, sync=kind.sync, faults=aspect.faults, orders=aspect.asked, luck=aspect.luck)
+            small = at_rest(
+                members, sync=kind.sync, faults=aspect.faults, orders=aspect.asked, luck=aspect.luck, zombies=aspect.zombies,
+            )  # fmt: skip
             return self.log.adopted(serving(kind)), self.world(small)
         return self.log.number(BLANK), self.world(
             unmade(members, faults=aspect.faults, orders=aspect.asked, luck=aspect.luck)
@@ -309,15 +381,28 @@ class Search:
                 whole = False
                 break
             at += 1
+        return self._told_all(budget, found, began, at, whole=whole)
+
+    def _told_all(
+        self, budget: Budget, found: list[Violation], began: float, expanded: int, *, whole: bool
+    ) -> Searched:
+        """What it comes to. expanded: of so many states all steps were followed."""
         resting = self._resting("well", "over", "paged")
-        graph = self._graph()
+        graph, by_person, decided = self._graph(), 0, 0
+        if whole or (self.aspect.steps and not budget.quick and not found):
+            left = np.arange(graph.states) >= expanded
+            found += self._stuck(graph, resting, left)
+            decided = graph.states - int(stuck(graph, resting, fair_only=True).sum())
         if whole:
-            found += self._stuck(graph, resting)
-        by_person = int(stuck(graph, self._resting("well", "over"), fair_only=True).sum()) if whole else 0
+            by_person = int(stuck(graph, self._resting("well", "over"), fair_only=True).sum())
         return Searched(
             self.aspect.name, len(self.logs), len(self.sources), time.process_time() - began, max(self.depths), whole,
-            int(resting.sum()), by_person, self.aspect.abstracts, frozenset(self.log.covered), tuple(found), self.aspect.steps,
+            int(resting.sum()), by_person, self.aspect.abstracts, self.rows(), tuple(found), self.aspect.steps, decided,
         )  # fmt: skip
+
+    def rows(self) -> frozenset[tuple[str, int]]:
+        """Rows that fired in a step that was followed, as (kind, number)."""
+        return frozenset(self.log.covered)
 
     # ---- rest
 
@@ -331,16 +416,18 @@ class Search:
         sources, targets = (np.frombuffer(ends, np.uint32).astype(np.int64) for ends in (self.sources, self.targets))
         return Graph(sources, targets, np.frombuffer(self.fair, np.int8).astype(bool), len(self.logs))
 
-    def _stuck(self, graph: Graph, resting: NDArray[np.bool_]) -> Iterator[Violation]:
-        """S9: states from which no rest can be reached, by any way or by fair ones."""
+    def _stuck(self, graph: Graph, resting: NDArray[np.bool_], left: NDArray[np.bool_]) -> Iterator[Violation]:
+        """S9: states from which no rest can be reached, by any way or by fair ones. left: states whose steps were not followed,
+        shape (states,): whatever leads to one of them may come to rest beyond it.
+        """
         for fair_only, words in (
             (False, "no rest can be reached from here"),
             (True, "it may go on for ever without rest"),
         ):
-            left = np.flatnonzero(stuck(graph, resting, fair_only=fair_only))
-            if len(left):
-                way = tuple(trace(self, int(left[0]), None))
-                what = f"{words} ({len(left)} states are like this)"
+            lost = np.flatnonzero(stuck(graph, resting | left, fair_only=fair_only))
+            if len(lost):
+                way = tuple(trace(self, int(lost[0]), None))
+                what = f"{words} ({len(lost)} states are like this)"
                 yield Violation("S9", self.aspect.name, what, tuple(map(str, way)), way)
                 return
 
@@ -372,10 +459,14 @@ class Search:
         found = self._checked.get(world)
         if found is None:
             found = self._checked[world] = rules.world_broken(self.worlds[world], self.aspect.kind)
-        shelf = self.log.shelves[self.logs[at]]
-        return found or rules.pair_broken(
-            shelf, self.worlds[world], self.aspect.kind, [context for _, context in self.due(self.logs[at])]
-        )
+        if found:
+            return found
+        log = self.logs[at]
+        told = self._rules_told.get(log)
+        if told is None:
+            due = [context for _, context in self.due(log)]
+            told = self._rules_told[log] = rules.told(self.log.shelves[log], self.aspect.kind, due)
+        return rules.pair_broken(self.log.shelves[log], self.worlds[world], told)
 
     # ---- the way there
 

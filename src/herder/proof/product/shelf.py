@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from herder.engine.world import Machine
 from herder.machines.table import Facts, Row, State, Table
 from herder.proof.product.report import Tables
+from herder.remedies.catalogue import LASTING
 
 SERVICE = 1
 EXERCISED = 18
@@ -42,6 +43,9 @@ FAILOVERS_MOST = 2
 
 CALLED = frozenset({"failover_blocked", "rebuild_fails", "exercise_failed", "durability_overridden"})
 """Pages that decisions look for; of all others it is kept that one is open."""
+
+PASSING = CALLED - LASTING
+"""Those of them that end when all others do, so that of the others nothing need be kept beside one of these."""
 
 SOME_PAGE = "another"
 

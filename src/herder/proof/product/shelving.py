@@ -29,6 +29,7 @@ from herder.proof.product.shelf import (
     NEAR_FACTS,
     NOW_MS,
     OLDEST,
+    PASSING,
     PLAIN_FACTS,
     ROLLOUT,
     SERVICE,
@@ -178,7 +179,7 @@ def shelf_of(machines: Mapping[int, Machine], kind: Kind, ranks: Ranks) -> Shelf
         tuple(_member(machines, kind, slot, places, leads=slot == primary) for slot in units),
         tuple(_server(machines[kind.server(slot)], ranks, rolls=NEAR[ROLLOUT] in machines) for slot in units),
         tuple(work for work, _ in found),
-        tuple(sorted(CALLED & pages)) + ((SOME_PAGE,) if pages - CALLED else ()),
+        tuple(sorted(CALLED & pages)) + ((SOME_PAGE,) if pages - CALLED and not pages & PASSING else ()),
         around=tuple(_around(machines)), notes=tuple(_notes(service, kind, machines)),
     )  # fmt: skip
 
@@ -283,6 +284,30 @@ def _server(machine: Machine, ranks: Ranks, *, rolls: bool) -> Unit:
         pending=machine.state == "unavailable" and machine.since_ms == NOW_MS, planned=bool(machine.data.get("planned")),
         rank=ranks.get(machine.id, (0, 0))[0], rolled=rolls and machine.data.get("rolled") == NEAR[ROLLOUT],
     )  # fmt: skip
+
+
+FIRST_TIMELINE = 2
+"""Of the first promotion. 0 is one that is not known yet."""
+
+
+def rebased(shelf: Shelf, *, sync: bool) -> tuple[Shelf, int]:
+    """The same with its timelines counted from that of the present primary, and by how many they were told lower. Decisions
+    compare them only, so that a service whose lead has moved three times is one whose lead has moved once. On an async plan
+    none compares what the log has of them at all: nobody needs to have reached the primary's.
+    """
+    told = [value for work in shelf.works for name, value in work.facts if name == "timeline" and value]
+    less = min([shelf.timeline - FIRST_TIMELINE, *(value - 1 for value in told)])
+    if sync and less <= 0:
+        return shelf, 0
+
+    def lower(value: int) -> int:
+        return (value - less if value else 0) if sync else 0
+
+    works = tuple(
+        work._replace(facts=tuple((name, lower(value) if name == "timeline" else value) for name, value in work.facts))
+        for work in shelf.works
+    )
+    return shelf._replace(timeline=lower(shelf.timeline), works=works), less if sync else 0
 
 
 def canonical(shelf: Shelf, count: int) -> tuple[Shelf, tuple[tuple[int, ...], ...]]:

@@ -1,7 +1,8 @@
 """The half of a state that stands outside the log: hosts, links, engines with their data, agents with their promises.
 
 Data is a tree of branches, one a promotion. A member's log is a place in it (branch, how far), and so is the last write that
-was acknowledged. How far is told by rank only: the smallest numbers that keep the order.
+was acknowledged. How far is told by rank only: the smallest numbers that keep the order, and the order is kept within a
+timeline only (`normal`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ PROVIDER, STORE, DEAF, STORM, OVERRIDES = (1 << bit for bit in range(5))
 controller's own pulse does not come back; what befell this service befell many; a role's commits wait for nobody."""
 
 Point = tuple[int, int]
+"""A place in the tree: (branch, how far)."""
+
+NOWHERE: Point = (NOBODY, NOBODY)
 
 
 class Member(NamedTuple):
@@ -48,20 +52,23 @@ class Member(NamedTuple):
 
 
 class Fork(NamedTuple):
-    """A branch: whose, from where, and its timeline, which PostgreSQL counts up from its parent's."""
+    """A branch: whose, from where, and its timeline, which PostgreSQL counts up from its parent's. apart: how far it goes is
+    told without regard to how far its parent's timeline goes (`normal`).
+    """
 
     parent: int
     reach: int
     timeline: int
+    apart: bool = False
 
 
 class Small(NamedTuple):
     """The small world. acknowledged: the last write of which a client was told; leads: the branch of the newest primary.
 
-    flush: what the others must reach before a struck voter may be forgotten, -1 = nothing is struck. faults, orders: how
+    flush: what the others must reach before a struck voter may be forgotten, NOWHERE = nothing is struck. faults, orders: how
     often the world may still do harm, and a person ask for something. luck: how much bad luck there may still be, -1 = each
     piece is one of the faults. zombie: an effect's context that a controller without
-    its shard goes on with. consent: the owner typed the name. broken: the rule that this state breaks, '' for none.
+    its shard goes on with; zombies: how many there may still be. consent: the owner typed the name. broken: the rule that this state breaks, '' for none.
     outside: what is wrong outside of the service, a mask.
     """
 
@@ -71,12 +78,13 @@ class Small(NamedTuple):
     leads: int
     faults: int
     orders: int = 0
-    flush: int = NOBODY
+    flush: Point = NOWHERE
     zombie: Any = None
     consent: bool = False
     broken: str = ""
     outside: int = 0
     luck: int = -1
+    zombies: int = 0
 
 
 def change(world: Small, slot: int, **fields: Any) -> Small:
@@ -87,12 +95,11 @@ def change(world: Small, slot: int, **fields: Any) -> Small:
 
 
 def holds(forks: tuple[Fork, ...], branch: int, reach: int, point: Point) -> bool:
-    """Is the point on the log that ends at (branch, reach)?"""
+    """Is the point on the log that ends at (branch, reach)? Whatever stands on a branch has all that is before its fork."""
     while branch != point[0]:
         if branch < 0:
             return False
-        parent, fork, _ = forks[branch]
-        branch, reach = parent, min(reach, fork)
+        branch, reach = forks[branch][:2]
     return branch >= 0 and reach >= point[1]
 
 
@@ -173,6 +180,14 @@ def write(world: Small, slot: int) -> Small | None:
     return settle(change(world, slot, reach=member.reach + 1))
 
 
+def busy(world: Small) -> Small:
+    """The same with a write under way at every primary that waits for somebody: clients make no pause."""
+    for slot, member in enumerate(world.members):
+        if member.waits:
+            world = write(world, slot) or world
+    return world
+
+
 def receive(world: Small, slot: int) -> Small | None:
     """A standby has received and flushed all that its source has; None when there is nothing."""
     member = world.members[slot]
@@ -198,6 +213,8 @@ def promote(world: Small, slot: int, waits: int, *, sync: bool) -> Small:
         acknowledged = (member.branch, member.reach)
     branch = len(world.forks)
     fork = Fork(member.branch, member.reach, world.forks[member.branch].timeline + 1)
+    if any(other.timeline == fork.timeline and other.apart for other in world.forks):
+        raise Forgotten("two branches of one timeline are compared, and how far the first goes is not known any more")
     world = world._replace(forks=(*world.forks, fork), leads=branch, acknowledged=acknowledged, broken=broken)
     return settle(change(world, slot, role=PRIMARY, source=NOBODY, branch=branch, waits=waits, far=False))
 
@@ -218,44 +235,97 @@ def copied(world: Small, slot: int, source: int) -> Small:
 
 
 def normal(world: Small) -> Small:
-    """Branches that nothing stands on are dropped, and what counts how far is told by the smallest numbers."""
-    used = {world.acknowledged[0], world.leads} | {m.branch for m in world.members if m.role in (PRIMARY, STANDBY)}
-    for branch in range(len(world.forks) - 1, -1, -1):
-        if branch in used and world.forks[branch].parent >= 0:
-            used.add(world.forks[branch].parent)
-    kept = sorted(used)
-    while len(kept) > 1 and _is_bare(world, kept):
-        kept.pop(0)
+    """Branches that nothing stands on are dropped, and what counts how far is told by the smallest numbers.
+
+    A place on another timeline is compared by the timeline alone (elections) or by way of the forks between (`holds`), so how
+    far two timelines go need not be told in the same numbers: but for a branch that may yet be grown from the older beside
+    the newer, where elections would compare the two. Once nobody stands on the older who could be promoted, they are told
+    apart; should somebody be promoted there all the same, the search ends with an error.
+    """
+    stands = [world.acknowledged, *((m.branch, m.reach) for m in world.members if m.role in (PRIMARY, STANDBY))]
+    if world.flush != NOWHERE:
+        stands.append(world.flush)
+    kept = _kept(world.forks, {world.leads, *(branch for branch, _ in stands)})
     number = {branch: place for place, branch in enumerate(kept)} | {NOBODY: NOBODY}
-    forks = [world.forks[branch] for branch in kept]
-    reaches = {world.acknowledged[1]} | {m.reach for m in world.members if m.role in (PRIMARY, STANDBY)}
-    reaches |= {fork.reach for fork in forks if fork.parent in number and fork.parent >= 0}
-    if world.flush >= 0:
-        reaches.add(world.flush)
-    rank = {reach: place for place, reach in enumerate(sorted(reaches))}
+    forks = _apart(world, kept)
+    rank = _ranks(forks, kept, stands)
     return world._replace(
         members=tuple(_numbered(member, number, rank) for member in world.members),
         forks=tuple(
-            Fork(number[f.parent], rank[f.reach], f.timeline) if number.get(f.parent, NOBODY) >= 0 else Fork(NOBODY, 0, f.timeline)
-            for f in forks
+            Fork(number[f.parent], rank[f.parent][f.reach], f.timeline, f.apart) if number.get(f.parent, NOBODY) >= 0
+            else Fork(NOBODY, 0, f.timeline) for f in (forks[branch] for branch in kept)
         ),
-        acknowledged=(number[world.acknowledged[0]], rank[world.acknowledged[1]]), leads=number[world.leads],
-        flush=rank[world.flush] if world.flush >= 0 else NOBODY,
+        acknowledged=_place(world.acknowledged, number, rank), leads=number[world.leads],
+        flush=_place(world.flush, number, rank) if world.flush != NOWHERE else NOWHERE,
     )  # fmt: skip
 
 
-def _is_bare(world: Small, kept: list[int]) -> bool:
+class Forgotten(Exception):
+    """An order that was not kept is asked for."""
+
+
+Rank = dict[int, dict[int, int]]
+"""Branch -> how far -> its number."""
+
+
+def _kept(forks: tuple[Fork, ...], stood: set[int]) -> list[int]:
+    """Branches that something stands on or grew from; the oldest only while more than one thing does."""
+    used = set(stood)
+    for branch in range(len(forks) - 1, -1, -1):
+        if branch in used and forks[branch].parent >= 0:
+            used.add(forks[branch].parent)
+    kept = sorted(used)
+    while len(kept) > 1 and _is_bare(forks, kept, stood):
+        kept.pop(0)
+    return kept
+
+
+def _apart(world: Small, kept: list[int]) -> dict[int, Fork]:
+    """The branches that are kept. Who may be promoted: a standby; and a primary that waits for nobody, which may hand over."""
+    able = {
+        world.forks[m.branch].timeline
+        for m in world.members
+        if m.role == STANDBY or (m.role == PRIMARY and not m.waits)
+    }
+    forks = {branch: world.forks[branch] for branch in kept}
+    return {
+        branch: fork._replace(apart=fork.apart or (fork.parent in forks and forks[fork.parent].timeline not in able))
+        for branch, fork in forks.items()
+    }
+
+
+def _ranks(forks: dict[int, Fork], kept: list[int], stands: list[Point]) -> Rank:
+    """Numbers of timelines that are told together."""
+    group = {fork.timeline: fork.timeline for fork in forks.values()}
+    for branch in kept:
+        fork = forks[branch]
+        if fork.parent in forks and not fork.apart:
+            joined = group[forks[fork.parent].timeline]
+            group = {line: joined if of == group[fork.timeline] else of for line, of in group.items()}
+    reaches: dict[int, set[int]] = {}
+    for branch, reach in stands:
+        reaches.setdefault(group[forks[branch].timeline], set()).add(reach)
+    for fork in forks.values():
+        if fork.parent in forks:
+            reaches.setdefault(group[forks[fork.parent].timeline], set()).add(fork.reach)
+    ranks = {line: {reach: place for place, reach in enumerate(sorted(of))} for line, of in reaches.items()}
+    return {branch: ranks.get(group[forks[branch].timeline], {}) for branch in kept}
+
+
+def _place(point: Point, number: dict[int, int], rank: Rank) -> Point:
+    return number[point[0]], rank[point[0]][point[1]]
+
+
+def _is_bare(forks: tuple[Fork, ...], kept: list[int], stood: set[int]) -> bool:
     """Nothing stands on the first branch, and all else grows from one place of it."""
     first = kept[0]
-    stands = {world.acknowledged[0], world.leads} | {m.branch for m in world.members if m.role in (PRIMARY, STANDBY)}
-    grown = [branch for branch in kept[1:] if world.forks[branch].parent == first]
-    return first not in stands and len(grown) == 1
+    return first not in stood and sum(forks[branch].parent == first for branch in kept[1:]) == 1
 
 
-def _numbered(member: Member, number: dict[int, int], rank: dict[int, int]) -> Member:
+def _numbered(member: Member, number: dict[int, int], rank: Rank) -> Member:
     if member.role not in (PRIMARY, STANDBY):
         return member._replace(branch=0, reach=0, waits=0, source=NOBODY)
-    return member._replace(branch=number[member.branch], reach=rank[member.reach])
+    return member._replace(branch=number[member.branch], reach=rank[member.branch][member.reach])
 
 
 def turn_small(world: Small, turn: tuple[int, ...]) -> Small:
@@ -273,12 +343,12 @@ def turned_mask(mask: int, turn: tuple[int, ...]) -> int:
     return sum(1 << turn[slot] for slot in range(len(turn)) if mask >> slot & 1)
 
 
-def at_rest(count: int, *, sync: bool, faults: int, orders: int, luck: int = -1) -> Small:
+def at_rest(count: int, *, sync: bool, faults: int, orders: int, luck: int = -1, zombies: int = 0) -> Small:
     """The world of a service that is well: the first member leads, the others follow it and have everything."""
     waits = (1 << count) - 2 if sync else 0
     primary = Member(role=PRIMARY, waits=waits, behind=FARTHEST)
     others = (Member(source=0, behind=FARTHEST) for _ in range(count - 1))
-    return Small((primary, *others), (Fork(NOBODY, 0, 1),), (0, 0), 0, faults, orders, luck=luck)
+    return Small((primary, *others), (Fork(NOBODY, 0, 1),), (0, 0), 0, faults, orders, luck=luck, zombies=zombies)
 
 
 def unmade(count: int, *, faults: int, orders: int, luck: int = -1) -> Small:

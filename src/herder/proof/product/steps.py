@@ -35,7 +35,7 @@ def broken(before: Machines, after: Machines, decision: Decision, awaited: Seque
 
 
 def _broken(before: Machines, after: Machines, decision: Decision, awaited: Sequence[Input]) -> Iterator[str]:
-    yield from _dropped(before, after, decision, awaited)
+    yield from _dropped(after, decision, awaited)
     for move in decision.moves:
         table = after[move.machine].table
         source, target = table.state_names[move.source], table.state_names[move.target]
@@ -75,18 +75,19 @@ def _is_boot(machine: Machine, event: int) -> bool:
     return machine.kind == "server" and machine.table.events[event] == "boot"
 
 
-def _dropped(before: Machines, after: Machines, decision: Decision, awaited: Sequence[Input]) -> Iterator[str]:
+def _dropped(after: Machines, decision: Decision, awaited: Sequence[Input]) -> Iterator[str]:
     for item, reason in decision.dropped:
         kind = after[item.machine].kind if item.machine in after else ""
         if item.create and reason.endswith("exists"):
             yield f"landing: a {item.create} is not made, since its id was given away in the same record"
-        if not reason.startswith("means nothing"):
+        _, means_nothing, state = reason.partition("means nothing in ")
+        if not means_nothing:
             continue
         if item in awaited:
-            yield f"outcomes: '{item.event}' of a {kind} that is {before[item.machine].state} has no row"
+            yield f"outcomes: '{item.event}' of a {kind} that is {state} has no row"
         for where, event, states, harm in MUST_LAND:
-            if (kind, item.event) == (where, event) and after[item.machine].state in states:
-                yield f"landing: '{event}' is dropped by a {kind} that is {after[item.machine].state}: {harm}"
+            if (kind, item.event) == (where, event) and state in states:
+                yield f"landing: '{event}' is dropped by a {kind} that is {state}: {harm}"
 
 
 def _terms(before: Machines, after: Machines) -> Iterator[str]:

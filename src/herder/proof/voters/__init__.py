@@ -26,7 +26,7 @@ ABSTRACTS: tuple[str, ...] = (
     "who is thought lost, rightly or not, is left to chance, so a failover may begin while the primary takes writes",
     "a controller that dies forgets the pledges and positions that its handlers had gathered; the log stays",
     "counts, pauses, pages and budgets of remedies are left out: whatever may begin does so at any time",
-    "ANY 1 of W acknowledges; a client is told as soon as, or long after, one of W has confirmed",
+    "ANY 1 of W acknowledges; a standby confirms and a client is told as soon as it may be: later would only let less go wrong",
 )
 """What a state of the search says, and what it leaves out."""
 

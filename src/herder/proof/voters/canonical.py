@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-from herder.proof.voters.fleet import Facts, Fleet, Late, Node, Work, frozen
+from herder.proof.voters.fleet import SERVICE, Facts, Fleet, Late, Node, Work, fact, frozen
 
 _OF_MEMBERS = frozenset({
     "primary", "old_primary", "candidate", "member", "members", "standbys", "voters", "new_voters", "keep", "added",
@@ -28,16 +28,63 @@ def canonical(fleet: Fleet) -> Fleet:
 
 
 def ranked(fleet: Fleet) -> Fleet:
-    """Orders as their ranks, so that only what is older than what remains."""
+    """Orders as their ranks, so that only what is older than what remains.
+
+    What an agent promised is told as far as it decides about jobs that may still reach it: which of them it refuses, and, of
+    those who look for their own mark on one that leads, whether it is theirs. Every later job belongs to a state that is entered later, whose
+    order is above all of these. Works have even ranks; a promise between two of them has the odd one.
+    """
+    term = fleet.fact("term")
     late = tuple(each for each in fleet.late if each.mark >= fleet.node(each.target).mark)
-    orders = {node.mark[1] for node in fleet.nodes} | {work.order for work in fleet.works} | {e.mark[1] for e in late}
-    if len(late) == len(fleet.late) and max(orders) == len(orders) - 1:
-        return fleet
-    rank = {order: at for at, order in enumerate(sorted(orders))}
-    nodes = tuple(node._replace(mark=(node.mark[0], rank[node.mark[1]])) for node in fleet.nodes)
-    works = tuple(work._replace(order=rank[work.order]) for work in fleet.works)
+    orders = sorted({work.order for work in fleet.works} | {each.mark[1] for each in late})
+    rank = {order: 2 * at for at, order in enumerate(orders, 1)}
+    due = [((max(term, fact(work.facts, "term")), work.order), _looked_at(work)) for work in fleet.works]
+    strikes = [work for work in fleet.works if work.kind == "strike"]
+    # that nothing is confirmed is the same as no word, but to a strike whose moment lies before the first commit
+    empty_counts = any(0 in work.memory for work in strikes) or (
+        (bool(strikes) or fleet.left.strikes > 0) and any(not node.log for node in fleet.nodes)
+    )
+    nodes = []
+    for ident, node in enumerate(fleet.nodes, 1):
+        marks = due + [(each.mark, ()) for each in late if each.target == ident] if late else due
+        told = _told(node, ident, marks, rank)
+        heard = node.heard if empty_counts else tuple(each for each in node.heard if each[1])
+        nodes.append(node if told == node.mark and heard == node.heard else node._replace(mark=told, heard=heard))
+    works = sorted((work._replace(order=rank[work.order]) for work in fleet.works), key=_when)
+    works = [
+        work if work.ident == ident else work._replace(ident=ident) for ident, work in enumerate(works, SERVICE + 1)
+    ]
+    idents = {old.ident: new.ident for old, new in zip(sorted(fleet.works, key=_when), works, strict=True)}
+    service = fleet.service
+    holder = fleet.fact("playbook")
+    if holder != idents.get(holder, 0):
+        service = service._replace(facts=frozen(service.facts.of | {"playbook": idents.get(holder, 0)}))
     moved = tuple(sorted(Late(it.target, it.waits, (it.mark[0], rank[it.mark[1]])) for it in late))
-    return fleet._replace(nodes=nodes, works=works, late=moved)
+    return fleet._replace(nodes=tuple(nodes), works=tuple(works), late=moved, service=service)
+
+
+def _told(
+    node: Node, ident: int, marks: list[tuple[tuple[int, int], tuple[int, ...]]], rank: dict[int, int]
+) -> tuple[int, int]:
+    """What an agent promised. marks: of jobs that may reach it, with the members of whom each asks whether it is theirs."""
+    told = (0, 0)
+    for at, looks in sorted(marks):
+        if at < node.mark:
+            told = at[0], rank[at[1]] + 1
+        elif at == node.mark and node.leads and ident in looks:
+            told = at[0], rank[at[1]]
+    return told
+
+
+def _looked_at(work: Work) -> tuple[int, ...]:
+    """Members of whom its effects ask whether what they promised last was its own: has it been promoted, has it stopped?"""
+    if work.kind not in ("failover", "switchover"):
+        return ()
+    return fact(work.facts, "candidate"), fact(work.facts, "old_primary")
+
+
+def _when(work: Work) -> tuple[int, str, str, int]:
+    return work.order, work.kind, work.state, work.ident
 
 
 def _namings(fleet: Fleet) -> list[Names]:

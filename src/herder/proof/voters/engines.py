@@ -51,21 +51,55 @@ def _writes(fleet: Fleet, ident: int, node: Node) -> Iterator[Step]:
 
 
 def _acknowledges(fleet: Fleet, ident: int, node: Node) -> Iterator[Step]:
-    """ANY 1 (W): the farthest that one of W has confirmed. With an empty set nobody is waited for."""
+    """ANY 1 (W): the farthest that one of W has confirmed. With an empty set nobody is waited for. Most of it comes at once
+    (`at_once`); here is left what contradicts a commit that a client was told of before.
+    """
+    if (safe := _safe(node)) and fleet.acked[: len(safe)] != safe:
+        yield f"member {ident} acknowledges commit {len(safe)} of its log", fleet._replace(acked=safe)
+
+
+def _safe(node: Node) -> tuple[int, ...]:
+    """The longest log that it may tell clients of, () when it leads nothing that is confirmed."""
     confirmed = max((reach for member, reach in node.heard if member in node.waits), default=0)
     reach = min(confirmed if node.waits else len(node.log), len(node.log))
     while reach > node.fork and node.log[reach - 1] != node.leads:
         reach -= 1
-    safe = node.log[:reach]
-    if reach > node.fork and fleet.acked[:reach] != safe:
-        yield f"member {ident} acknowledges commit {reach} of its log", fleet._replace(acked=safe)
+    return node.log[:reach] if reach > node.fork else ()
+
+
+def at_once(fleet: Fleet) -> tuple[Fleet, list[str]]:
+    """The same after confirmations and acknowledgements that are possible, with their words: they wait for nothing.
+
+    That nothing is missed by it: a confirmation or an acknowledgement that comes later only lets less happen. Whatever may
+    be done with fewer confirmations may be done with more of them, and what breaks a rule with a shorter log told to clients
+    breaks it with a longer one. Only of two histories that contradict each other the order counts (`_acknowledges`).
+    """
+    said: list[str] = []
+    for ident, node in enumerate(fleet.nodes, 1):
+        if node.up and not node.leads and node.upstream:
+            up, held = fleet.node(node.upstream), len(node.log)
+            if held and up.up and _streams(node, up) and dict(up.heard).get(ident, 0) < held:
+                fleet = _heard(fleet, ident, held)
+                said.append(f"member {ident} confirms {held} commits to member {node.upstream}")
+    for ident, node in enumerate(fleet.nodes, 1):
+        if node.up and node.leads and node.heard:
+            safe = _safe(node)
+            if len(safe) > len(fleet.acked) and safe[: len(fleet.acked)] == fleet.acked:
+                fleet = fleet._replace(acked=safe)
+                said.append(f"member {ident} acknowledges commit {len(safe)} of its log")
+    return fleet, said
+
+
+def _streams(node: Node, up: Node) -> bool:
+    """Only a log that is a prefix can stream, and none goes back to an older timeline."""
+    return up.log[: len(node.log)] == node.log and node.timeline <= up.timeline
 
 
 def _receives(fleet: Fleet, ident: int, node: Node) -> Iterator[Step]:
-    """The next commit, the switch to its upstream's timeline, a confirmation. Only a log that is a prefix can stream."""
+    """The next commit, and the switch to its upstream's timeline."""
     up = fleet.node(node.upstream)
     held = len(node.log)
-    if up.log[:held] != node.log or node.timeline > up.timeline:
+    if not _streams(node, up):
         return
     if held < len(up.log) and (held < up.fork or node.timeline == up.timeline):
         got = fleet.with_node(ident, log=up.log[: held + 1])
@@ -75,8 +109,6 @@ def _receives(fleet: Fleet, ident: int, node: Node) -> Iterator[Step]:
             f"member {ident} is on the timeline of member {node.upstream}",
             fleet.with_node(ident, timeline=up.timeline, fork=up.fork),
         )
-    if dict(up.heard).get(ident, 0) < held:
-        yield f"member {ident} confirms {held} commits to member {node.upstream}", _heard(fleet, ident, held)
 
 
 def _heard(fleet: Fleet, ident: int, reach: int) -> Fleet:

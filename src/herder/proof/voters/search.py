@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from herder.proof.voters import playbooks
 from herder.proof.voters.canonical import canonical
 from herder.proof.voters.control import Control
-from herder.proof.voters.engines import Step, engines
+from herder.proof.voters.engines import Step, at_once, engines
 from herder.proof.voters.fleet import Fleet, Left, fact, first
 
 
@@ -89,9 +89,10 @@ def search(control: Control, scene: Scene, most: int) -> Searched:
     while waiting and found is None and len(came) < most:
         now = waiting.popleft()
         deepest = depths.pop(now)
-        for what, then in steps(control, now):
+        for what, reached in steps(control, now):
             transitions += 1
-            fired.add(_kind_of(what))
+            then, said = at_once(reached)
+            fired.update(map(_kind_of, (what, *said)))
             after = canonical(then)
             if after in came:
                 continue
@@ -123,7 +124,8 @@ def _trace(control: Control, scene: Scene, came: dict[Fleet, Fleet | None], end:
         way.append(before)
     now, told = first(scene.members, scene.voters, scene.left), []
     for wanted in reversed(way[:-1]):
-        what, now = next((what, then) for what, then in steps(control, now) if canonical(then) == wanted)
-        told.append(what)
+        ways = ((what, at_once(then)) for what, then in steps(control, now))
+        what, (now, said) = next(way for way in ways if canonical(way[1][0]) == wanted)
+        told += [what, *said]
     wrong = broken(now)
     return (*told, wrong[1] if wrong is not None else "")
