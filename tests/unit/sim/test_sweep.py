@@ -8,7 +8,17 @@ from rich.console import Console
 from herder.model.errors import InvalidInput
 from herder.remedies import destroy
 from herder.sim.sweep.campaign import EVERY, Swept, Task, Wish, facts, sweep, sweep_all, tasks_of
-from herder.sim.sweep.ending import AT_ONCE, ELECTED, MOVED_LATE, REDONE, STALLED, STRUCK_IN_VAIN, UNKNOWN_LOSS, judge
+from herder.sim.sweep.ending import (
+    AT_ONCE,
+    ELECTED,
+    MOVED_LATE,
+    REDONE,
+    STALLED,
+    STRUCK_IN_VAIN,
+    TRIED_AGAIN,
+    UNKNOWN_LOSS,
+    judge,
+)
 from herder.sim.sweep.fork import parted
 from herder.sim.sweep.points import CONTROLLER, Kill, Point, Successor, When, kills_at
 from herder.sim.sweep.run import play
@@ -336,15 +346,18 @@ def test_that_ending_is_explained_by_two_leases_that_were_waited_for_and_in_a_fa
     ("scene", "words", "explained", "ended"),
     [
         (Scene("switchover", "premium"), ("job 'drain'", "job 'drain'"), MOVED_LATE, "switchover that ended 'abandoned'"),
+        (Scene("failover", "premium", cause="host dead"), ("record of server srv-6 gone", "record of a takeover"), TRIED_AGAIN, "failover that ended 'paged'"),
         (Scene("rebuild", "premium"), ("job 'set_sync'", "job 'set_sync'"), STRUCK_IN_VAIN, "strike that ended 'failed'"),
     ],
-    ids=["switchover", "strike"],
+    ids=["switchover", "failover", "strike"],
 )  # fmt: skip
 def test_a_move_or_a_strike_that_was_overdue_at_the_takeover_is_explained_to_the_last_fact(
     scene, words, explained, ended
 ):
     reference = play(scene)
-    first = Kill(at(reference, words[0]).number, When.SENT if explained is MOVED_LATE else When.BEFORE, Successor.OTHER)
+    first = Kill(
+        at(reference, words[0]).number, When.BEFORE if explained is STRUCK_IN_VAIN else When.SENT, Successor.OTHER
+    )
     second = next(p for p in play(scene, (first,)).points[first.point + 1 :] if p.words.startswith(words[1]))
     run = play(scene, (first, Kill(second.number, first.when, Successor.OTHER)))
     assert run.wrong == []

@@ -108,6 +108,10 @@ STALLED = (
     "no controller for longer than a failover's step may last (two leases waited for): its deadline had passed at the takeover, "
     "nobody is promoted, a person is told; the primary is started again where its data is"
 )
+TRIED_AGAIN = (
+    "no controller for longer than a failover's step may last: its deadline had passed at the takeover, a person is told, and a "
+    "second failover moves the lead, since nothing can be started where the primary was"
+)
 MOVED_LATE = (
     "no controller for longer than a switchover's step may last: its deadline had passed at the takeover, it is given up, and the "
     "primary that was being drained is found stopped: a failover moves the lead"
@@ -170,19 +174,27 @@ def _overdue(scene: Scene, wanted: Facts, found: Facts) -> str:
     """Which ending this is of those in which a step's deadline had passed at a takeover; '' = it differs in anything else too."""
     if scene.playbook == "failover" and found == _stalled(wanted, found):
         return STALLED
+    if scene.playbook == "failover" and found == _tried_again(wanted):
+        return TRIED_AGAIN
     if scene.playbook == "switchover" and found == _moved_late(wanted):
         return MOVED_LATE
     return STRUCK_IN_VAIN if found == _struck_in_vain(wanted) else ""
 
 
+def _tried_again(wanted: Facts) -> Facts:
+    paged = _ended("failover")
+    return wanted | dict.fromkeys((paged, paged + AT_ONCE, "page 'failover_stalled'"), "1") | _a_term_later(wanted)
+
+
 def _moved_late(wanted: Facts) -> Facts:
     moved = {key: value for key, value in wanted.items() if key != "switchover that ended 'done'"}
     given_up = _ended("switchover")
-    return (
-        moved
-        | dict.fromkeys((given_up, given_up + AT_ONCE, "failover that ended 'done'"), "1")
-        | {"term": str(int(wanted["term"]) + 1)}
-    )
+    ended = dict.fromkeys((given_up, given_up + AT_ONCE, "failover that ended 'done'"), "1")
+    return moved | ended | _a_term_later(wanted)
+
+
+def _a_term_later(wanted: Facts) -> Facts:
+    return {"term": str(int(wanted["term"]) + 1)}
 
 
 def _struck_in_vain(wanted: Facts) -> Facts:
