@@ -108,6 +108,7 @@ ASPECTS: tuple[Aspect, ...] = (
         near=("calendar",),
         luck=0,
     ),
+    Aspect("full-disk", PREMIUM, frozenset({"full"}), 1, "any other fault, bad luck", luck=0),
     Aspect(
         "durability", PREMIUM, frozenset({"override"}), 1, "bad luck", ("switchover", "restart"), 1,
         near=("durability",), luck=0, busy=True,

@@ -172,8 +172,10 @@ def writes(world: Small) -> Iterator[Act]:
             yield Act(f"a client writes to {name(slot)}", written, whom=slot)
 
 
-def signs(shelf: Shelf, world: Small, kind: Kind) -> Iterator[Act]:
-    """What pulses, closed connections and silence tell the log: an event for a machine each."""
+def signs(shelf: Shelf, world: Small, kind: Kind, *, full: bool = False) -> Iterator[Act]:
+    """What pulses, closed connections and silence tell the log: an event for a machine each. full: disks may have no room, which
+    is one of the faults.
+    """
     for slot in range(kind.members):
         server = shelf.servers[slot]
         if in_reach(world, slot):
@@ -181,7 +183,7 @@ def signs(shelf: Shelf, world: Small, kind: Kind) -> Iterator[Act]:
                 yield Act(
                     f"the pulse of the server of {name(slot)} is heard", world, besides=((kind.server(slot), "heard"),)
                 )
-            yield from _judged(shelf, world, kind, slot)
+            yield from _judged(shelf, world, kind, slot, full=full)
             if server.state == "available" and (worse := harmed(world)) is not None:
                 words = f"pulses of the server of {name(slot)} are late"
                 yield Act(words, worse, besides=((kind.server(slot), "silent"),), fair=False)
@@ -194,7 +196,7 @@ def signs(shelf: Shelf, world: Small, kind: Kind) -> Iterator[Act]:
                 yield Act(words, world, besides=((kind.member(slot), "suspected"),), fair=False)
 
 
-def _judged(shelf: Shelf, world: Small, kind: Kind, slot: int) -> Iterator[Act]:
+def _judged(shelf: Shelf, world: Small, kind: Kind, slot: int, *, full: bool) -> Iterator[Act]:
     """Whatever the production judge may make of a member's pulse, whether things are as they are for a moment or for long."""
     unit, member = shelf.members[slot], world.members[slot]
     held = shelf.playbook >= 0 and shelf.works[shelf.playbook].kind in MOVING
@@ -208,19 +210,26 @@ def _judged(shelf: Shelf, world: Small, kind: Kind, slot: int) -> Iterator[Act]:
         member=name(slot), service="", term=TERM - member.behind, reading=reading, exited=not member.runs
     )
     told: set[tuple[int, str]] = set()
-    for lost_s, settled_s in ((JUST, LONG), (LONG, LONG), (JUST, 0.0)):
+    worse = struck(world) if full and kind.sync and slot == shelf.primary else None
+    seen = ((JUST, LONG, world), (LONG, LONG, world), (JUST, 0.0, world), (JUST, LONG, worse))
+    for lost_s, settled_s, after in seen:
+        if after is None:
+            continue
         expected = Expected(
             kind.member(slot), unit.state, unit.role, unit.deposed, TERM, held=held, deposing=deposing,
             primary_well=shelf.members[shelf.primary].state == "available", settled_s=settled_s,
+            relief="another" if after is worse else "",
         )  # fmt: skip
-        for sign in judge(expected, pulse, Ages(deaf_s=0.0, upstream_lost_s=lost_s)):
+        for sign in judge(
+            expected, pulse, Ages(deaf_s=0.0, upstream_lost_s=lost_s, full_s=LONG if after is worse else 0.0)
+        ):
             target = slot if sign.about == "member" else shelf.primary
             if sign.about == "primary" and (target == slot or held):
                 continue
             if (target, sign.event) not in told:
                 told.add((target, sign.event))
                 words = f"the pulse of {name(slot)} shows: {sign.why.partition(' for ')[0].partition(' at ')[0]}"
-                yield Act(words, world, besides=((kind.member(target), sign.event),), whom=target)
+                yield Act(words, after, besides=((kind.member(target), sign.event),), whom=target, fair=after is world)
 
 
 def leases(shelf: Shelf, world: Small, kind: Kind, want: Wanted) -> Iterator[Act]:

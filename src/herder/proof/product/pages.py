@@ -13,7 +13,7 @@ from herder.proof.product.rules import RULES, SEEN
 
 HARM = {
     "die": "a host dies", "freeze": "a host freezes and thaws", "cut": "cut off from the controller",
-    "part": "cut off from other members", "exit": "an engine exits", "far": "a standby falls far behind", "lose": "a disk is lost",
+    "part": "cut off from other members", "exit": "an engine exits", "far": "a standby falls far behind", "lose": "a disk is lost", "full": "the disk of the primary is full",
     "provider": "the provider does not answer", "store": "the object store takes nothing", "override": "a role's setting makes commits wait for nobody",
     "power": "a zone without power", "mute": "a zone cut off from the controller", "deaf": "the controller cut off from everybody",
 }  # fmt: skip

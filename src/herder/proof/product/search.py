@@ -244,7 +244,7 @@ class Search:
         found = self._signs.get(key)
         if found is None:
             shelf, small, kind = self.log.shelves[log], self.worlds[world], self.aspect.kind
-            acts = [] if shelf.blank else [*signs(shelf, small, kind)]
+            acts = [] if shelf.blank else [*signs(shelf, small, kind, full="full" in self.aspect.harm)]
             if shelf.state not in ("absent", "installing"):
                 acts += writes(small)
             if self._leases(log):
