@@ -1,4 +1,6 @@
-"""An agent that cannot write its promises down makes none: it refuses, nobody is promoted on it, and a person is told."""
+"""An agent that cannot write its promises down makes none: it refuses, nobody is promoted on it, and a person is told. A primary
+that cannot write its data gives way.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +16,7 @@ from herder.lab.rig import Rig
 from tests.acceptance.stage import (
     Facts,
     happened,
+    herder,
     last_seq,
     last_until,
     moves,
@@ -32,6 +35,10 @@ from tests.acceptance.stage import (
 pytestmark = pytest.mark.slow
 
 SIZE_MB = 2
+
+DATA_MB = 512
+
+GIVES_WAY_S = 20.0
 
 LONG_S = 12.0
 """Seconds: longer than a standby may be without its stream (pulse/judge.py)."""
@@ -116,3 +123,25 @@ def test_the_failover_goes_on_when_the_disk_has_room_again(
             writes_again(unfenced, premium, account, freed, NEXT_TRY_S)
         until_well(unfenced, premium)
     nothing_lost(account)
+
+
+@needs_root
+def test_a_primary_whose_disk_is_full_gives_way_to_a_standby_with_room(unfenced: Rig, premium: str, tmp_path: Path):
+    old, server = primary_of(unfenced, premium)
+    data = Path(server["directory"]) / "data"
+    faults.kill_host(server)
+    faults.small_disk(data, DATA_MB)
+    until(lambda: unfenced.member(premium, old["id"])["role"] == "standby", "another leads")
+    until_well(unfenced, premium)
+    herder(unfenced, "switchover", premium, "--to", old["id"], "--json").json  # noqa: B018  asserts that it succeeded
+    until_well(unfenced, premium)
+    since = last_seq(unfenced)
+    with writing(unfenced, premium, tmp_path) as account:
+        full = faults.full_disk(data)
+        until(lambda: primary_of(unfenced, premium)[0]["id"] != old["id"], "another leads", GIVES_WAY_S)
+        writes_again(unfenced, premium, account, full + 5.0, GIVES_WAY_S)
+        assert not faults.free_bytes(data), "it is full all the time"
+        faults.free_disk(data)
+        until_well(unfenced, premium)
+    nothing_lost(account)
+    assert happened(moves(unfenced, premium, since), "failover", "promoted"), told(moves(unfenced, premium, since))

@@ -320,6 +320,12 @@ def full_disk(directory: Path) -> float:
     return time.monotonic()
 
 
+def free_bytes(directory: Path) -> int:
+    """What is free there for whoever is not root."""
+    seen = os.statvfs(directory)
+    return seen.f_bavail * seen.f_frsize
+
+
 def free_disk(directory: Path) -> float:
     """Somebody cleaned up: the disk has room again."""
     (directory / _FILLER).unlink(missing_ok=True)
