@@ -61,6 +61,15 @@ GROUPS: tuple[Group, ...] = (
         ),
     ),
     Group(
+        "one fault more",
+        "these need a further fault than their aspects have: one beside a controller that goes on unaware, or while a voter is "
+        "put in force. No aspect takes such a step; which rows fire is counted by steps that are taken",
+        (
+            Alone("service", "promoted", ("uncertain", "restart")), Alone("service", "abandoned", ("available",)),
+            Alone("service", "blocked", ("available", "restart")), Alone("rebuild", "overdue", ("enrolling",)),
+        ),
+    ),
+    Group(
         "another hand",
         "an engine that changed its role by itself, ended while herder starts it, or whose lease went with its disk: the world "
         "here does that to nobody; judged case by case in the tests of the judge and the leases",

@@ -73,12 +73,12 @@ def _by_themselves() -> verify.Report:
 
 
 def _groups() -> list[tuple[Aspect, ...]]:
-    """Aspects whose services are alike take the same steps of the log, so one process searches them one after the other. The
-    groups that take longest first.
+    """Aspects whose services are alike, and of which people ask alike, take the same steps of the log, so one process searches
+    them one after the other. The groups that take longest first.
     """
     alike: dict[object, list[Aspect]] = {}
     for aspect in ASPECTS:
-        alike.setdefault((aspect.kind, aspect.near), []).append(aspect)
+        alike.setdefault((aspect.kind, aspect.near, bool(aspect.orders)), []).append(aspect)
     return sorted(map(tuple, alike.values()), key=lambda group: -group[0].kind.members)
 
 

@@ -87,6 +87,7 @@ ASPECTS: tuple[Aspect, ...] = (
     Aspect("provider", PARKED_DEV, DARK, 2, "bad luck", near=("provider",), luck=0),
     Aspect("provider-standby", PARKED, DARK, 2, "bad luck", near=("provider",), luck=0),
     Aspect("provider-moves", PARKED, DARK, 1, "a second fault, bad luck", ("switchover",), 1, near=("provider",), luck=0),
+    Aspect("provider-moves-two", PARKED, DARK, 2, "bad luck", ("switchover",), 1, near=("provider",), luck=0, steps=12),
     Aspect(
         "provider-new", PARKED_DEV, DARK, 1, "bad luck", ("create",), 2, made=False, near=("provider", "word"), luck=0
     ),

@@ -51,7 +51,7 @@ SEEN: dict[str, str] = {
     "S6": "every step of the log that begins a failover, strike or rebuild | all but provision",
     "S7": "every step that begins a remedy | storm, freeze",
     "S8": "every state's counts, every step that begins a remedy | all; what its provider must answer for in provider",
-    "S9": "every state, backwards from rest, by any way and by fair ones | all that were seen whole",
+    "S9": "every state, backwards from rest, by any way and by fair ones | all; of a bounded one what does not reach its bound",
     "S10": "every step of the log, every agent's promise | all; takeover with jobs of the past",
     "S11": "every step of the log | destroy",
     "outcomes": "every outcome and deadline that arrives where it was due | all",

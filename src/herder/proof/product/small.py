@@ -260,7 +260,7 @@ def normal(world: Small) -> Small:
     )  # fmt: skip
 
 
-class Forgotten(Exception):
+class Forgotten(RuntimeError):
     """An order that was not kept is asked for."""
 
 
