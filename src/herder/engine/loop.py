@@ -40,6 +40,7 @@ class Loop:
         self.store_down_since: float | None = None
         self.dropped = 0
         self.frozen = ""
+        self._since_ms = 0
 
     @property
     def world(self) -> World:
@@ -79,6 +80,7 @@ class Loop:
         """Until cancelled or the shard is lost. Starts every effect that is due first."""
         if self.effects is None:
             raise RuntimeError("the loop has no effects to run")
+        self._since_ms = self.clock.now_ms()
         self.effects.start(self.world)
         following = asyncio.create_task(self.shard.follower.run(), name="projection")
         following.add_done_callback(_tell_of_its_end)
@@ -128,7 +130,7 @@ class Loop:
         """Those that have passed, unless what is queued already may be the same: they pass again at the next round."""
         if self._queue.waiting >= BATCH:
             return
-        for item in due(self.world, self.clock.now_ms()):
+        for item in due(self.world, self.clock.now_ms(), self._since_ms):
             if isinstance(item, Input) or not self._queue.bulks:
                 self._queue.put(item, self.world)
 

@@ -155,15 +155,36 @@ def test_a_snapshot_keeps_a_cohort():
     assert 6 not in again.attention
 
 
-def test_many_deadlines_are_a_bulk_and_few_are_not():
+def waiting(state, count):
+    """So many members in a state whose deadline passes at NOW."""
     world = World()
     commit_bulk(world, Cohort(2_000, BLOCK))
     ids = world.ids("member")
-    world.columns.state[ids] = BY_KIND["member"].state_codes["uncertain"]
+    world.columns.state[ids] = BY_KIND["member"].state_codes[state]
     world.recount()
+    world.columns.deadline_ms[ids[:count]] = NOW
+    world._deadlines.put_all(world.columns.deadline_ms[: world.size])
+    return world
+
+
+@pytest.mark.parametrize("count", [10, 4_000])
+def test_who_took_over_tries_what_is_overdue_before_it_says_so_and_no_longer_than_the_state_may_last(count):
+    uncertain = waiting("uncertain", count)  # 30 s, and an effect
+    for since_s, until_s in ((-60, 0), (-15, 0), (-4, 6), (0, 10), (15, 25), (25, 30), (29, 30), (40, 40)):
+        since_ms, until_ms = NOW + since_s * 1000, NOW + until_s * 1000
+        before_ms = max(since_ms, until_ms - 1)
+        if before_ms < until_ms:
+            assert due(uncertain, before_ms, since_ms) == []
+        assert len(due(uncertain, until_ms, since_ms)) == (count if count == 10 else 1)
+
+
+def test_a_state_that_only_waits_is_over_when_its_deadline_has_passed_whoever_looks():
+    assert len(due(waiting("unavailable", 10), NOW + 1, NOW)) == 10
+
+
+def test_many_deadlines_are_a_bulk_and_few_are_not():
     for few in (10, 4_000):
-        world.columns.deadline_ms[ids[:few]] = NOW
-        world._deadlines.put_all(world.columns.deadline_ms[: world.size])
+        world = waiting("uncertain", few)
         assert due(world, NOW - 1) == []
         found = due(world, NOW)
         assert sum(len(item.machines) if isinstance(item, Bulk) else 1 for item in found) == few
