@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING
 
 from herder.machines.registry import PLAYBOOKS
 from herder.model.plans import PLANS
-from herder.sim.clock import START_MS
-from herder.sim.sweep.points import CONTROLLER, Kill, Point, Successor
+from herder.sim.sweep.points import CONTROLLER, Kill, Point
 
 if TYPE_CHECKING:
-    from herder.engine.world import Machine
     from herder.engine.world import World as Committed
     from herder.sim.sweep.scenes import Scene
     from herder.sim.sweep.world import SweptWorld
@@ -22,10 +20,6 @@ if TYPE_CHECKING:
 UNITS = ("service", "member", "server")
 OF_UNITS = tuple(f"{kind} " for kind in UNITS)
 Facts = dict[str, str]
-AT_ONCE_S = 3.0
-AT_ONCE = f" within {AT_ONCE_S:.0f} s of a takeover"
-GAVE_UP = {"failover": "paged", "switchover": "abandoned", "strike": "failed"}
-"""How a playbook ends whose step is overdue."""
 
 
 def ending(committed: Committed, world: SweptWorld) -> Facts:
@@ -42,23 +36,7 @@ def ending(committed: Committed, world: SweptWorld) -> Facts:
         for machine in committed.of_kind(kind)
     )
     told = Counter(f"page '{page.data['reason']}'" for page in committed.of_kind("page"))
-    soon = Counter(
-        f"{_ended(kind)}{AT_ONCE}"
-        for kind in GAVE_UP
-        for machine in committed.of_kind(kind)
-        if _gave_up_at_once(machine, world)
-    )
-    return facts | _of_engines(world) | {key: str(times) for key, times in (ran + told + soon + world.counts).items()}
-
-
-def _gave_up_at_once(playbook: Machine, world: SweptWorld) -> bool:
-    """Whoever took over had no time for it: not by what herder writes of a takeover, but by when that was."""
-    since = (playbook.since_ms - START_MS - round(taken_s * 1000) for taken_s in world.taken_at)
-    return playbook.state == GAVE_UP[playbook.kind] and any(0 <= each_ms < AT_ONCE_S * 1000 for each_ms in since)
-
-
-def _ended(kind: str) -> str:
-    return f"{kind} that ended '{GAVE_UP[kind]}'"
+    return facts | _of_engines(world) | {key: str(times) for key, times in (ran + told + world.counts).items()}
 
 
 def _of_service(committed: Committed, ident: int) -> Facts:
@@ -103,25 +81,9 @@ UNKNOWN_LOSS = (
     "asynchronous: whoever took over never heard the dead primary, cannot bound what a promotion loses, promotes nobody (S4) and "
     "tells a person; the primary is started again where its data is"
 )
-AWAY = "no controller for longer than a state may last (two leases waited for): its deadline had passed, as it must"
-STALLED = (
-    "no controller for longer than a failover's step may last (two leases waited for): its deadline had passed at the takeover, "
-    "nobody is promoted, a person is told; the primary is started again where its data is"
-)
-TRIED_AGAIN = (
-    "no controller for longer than a failover's step may last: its deadline had passed at the takeover, a person is told, and a "
-    "second failover moves the lead, since nothing can be started where the primary was"
-)
-MOVED_LATE = (
-    "no controller for longer than a switchover's step may last: its deadline had passed at the takeover, it is given up, and the "
-    "primary that was being drained is found stopped: a failover moves the lead"
-)
-STRUCK_IN_VAIN = "no controller for longer than a strike may last: its deadline had passed at the takeover, and the member is rebuilt unstruck"
 AGAIN = ("engine starts", "copies made")
 STRIKE_DONE, STRIKE_FAILED = "strike that ended 'done'", "strike that ended 'failed'"
 REMEDIES = ("rebuild that ended 'done'", "strike that ended")
-SLOW = ("page 'promotion_slow'", "page 'switchover_slow'", "page 'restart_slow'", "page 'provision_slow'", "page 'destroy_slow'",
-        "page 'failover_stalled'")  # fmt: skip
 MAY_WAIT = ("page 'pledges_short'", "page 'loss_beyond_bound'")
 
 
@@ -129,9 +91,6 @@ def judge(scene: Scene, wanted: Facts, found: Facts, struck: Sequence[tuple[Kill
     """Compare an ending with the undisturbed one. struck: the kills that were made, and where."""
     if scene.playbook == "failover" and _asynchronous(scene) and _waited(wanted, found):
         return Verdict([each for each in _differ(wanted, found) if each.startswith(OF_UNITS)], UNKNOWN_LOSS)
-    away = sum(at.who == CONTROLLER and kill.successor is Successor.OTHER for kill, at in struck) > 1
-    if away and (overdue := _overdue(scene, wanted, found)):
-        return Verdict([], overdue)
     why = []
     if scene.playbook == "failover" and _other_led(wanted, found):
         found, why = _renamed(found, wanted["primary"], found["primary"]), [ELECTED]
@@ -139,8 +98,6 @@ def judge(scene: Scene, wanted: Facts, found: Facts, struck: Sequence[tuple[Kill
     excuses: list[tuple[tuple[str, ...], str]] = []
     if any(at.who != CONTROLLER for _, at in struck):
         excuses = [(AGAIN, REDONE), (REMEDIES, REMADE)]
-    if away:
-        excuses.append((SLOW, AWAY))
     gave_up = _more(wanted, found, STRIKE_FAILED) and bool(excuses)
     for keys, words in excuses:
         kept = [each for each in left if not _excused(each, keys, wanted, found, gave_up=gave_up)]
@@ -167,61 +124,6 @@ def _waited(wanted: Facts, found: Facts) -> bool:
     """Nobody was promoted, and a person was told why."""
     return (
         found["primary"] != wanted["primary"] and "promotions" not in found and any(page in found for page in MAY_WAIT)
-    )
-
-
-def _overdue(scene: Scene, wanted: Facts, found: Facts) -> str:
-    """Which ending this is of those in which a step's deadline had passed at a takeover; '' = it differs in anything else too."""
-    if scene.playbook == "failover" and found == _stalled(wanted, found):
-        return STALLED
-    if scene.playbook == "failover" and found == _tried_again(wanted):
-        return TRIED_AGAIN
-    if scene.playbook == "switchover" and found == _moved_late(wanted):
-        return MOVED_LATE
-    return STRUCK_IN_VAIN if found == _struck_in_vain(wanted) else ""
-
-
-def _tried_again(wanted: Facts) -> Facts:
-    paged = _ended("failover")
-    return wanted | dict.fromkeys((paged, paged + AT_ONCE, "page 'failover_stalled'"), "1") | _a_term_later(wanted)
-
-
-def _moved_late(wanted: Facts) -> Facts:
-    moved = {key: value for key, value in wanted.items() if key != "switchover that ended 'done'"}
-    given_up = _ended("switchover")
-    ended = dict.fromkeys((given_up, given_up + AT_ONCE, "failover that ended 'done'"), "1")
-    return moved | ended | _a_term_later(wanted)
-
-
-def _a_term_later(wanted: Facts) -> Facts:
-    return {"term": str(int(wanted["term"]) + 1)}
-
-
-def _struck_in_vain(wanted: Facts) -> Facts:
-    struck = {key: value for key, value in wanted.items() if key != STRIKE_DONE}
-    return struck | dict.fromkeys((STRIKE_FAILED, STRIKE_FAILED + AT_ONCE), "1")
-
-
-def _stalled(wanted: Facts, found: Facts) -> Facts:
-    """The old primary leads where the promoted one would, started once in place, and one page says so. No copy may have been
-    needed, and a rebuild only for standbys that had pledged and are pointed at it again; all else is as undisturbed.
-    """
-    stalled = _renamed(wanted, wanted["primary"], found["primary"])
-    for key in ("promotions", "failover that ended 'done'"):
-        stalled.pop(key, None)
-    standbys = sum(value == "standby" for key, value in found.items() if key.startswith("role of "))
-    at_most = {
-        "copies made": int(wanted.get("copies made", 0)),
-        "rebuild that ended 'done'": standbys,
-        STRIKE_FAILED: standbys
-        - 1,  # of two that lost their stream at once, one is struck in vain before both are back
-    }
-    for key, most in at_most.items():
-        stalled.pop(key, None)
-        stalled |= {key: found[key]} if 0 < int(found.get(key, 0)) <= most else {}
-    paged = _ended("failover")
-    return stalled | dict.fromkeys(
-        (paged, paged + AT_ONCE, "page 'failover_stalled'", "restart that ended 'done'"), "1"
     )
 
 

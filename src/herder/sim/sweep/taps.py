@@ -106,7 +106,6 @@ class TappedStore(_Tap):
         async def take(store: Any) -> StoredRecord:
             taken: StoredRecord = await store.take_over(shard, owner, ttl_s, build)
             world.written_at[taken.seq] = world.now
-            world.taken_at.append(world.now)
             return taken
 
         return await self._at("record of a takeover", TAKEOVER, take)

@@ -54,11 +54,10 @@ class CountedCluster(Cluster):
 
 
 class SweptWorld(World):
-    """See World. counts: effects by name; taken_at: when the log was taken over. Each controller that is started is one whose writes and effects are points."""
+    """See World. counts: effects by name. Each controller that is started is one whose writes and effects are points."""
 
     def __init__(self, seed: int, kills: tuple[Kill, ...], parting: Parting | None = None) -> None:
         self.counts: Counter[str] = Counter()
-        self.taken_at: list[float] = []
         super().__init__(seed)
         self.knife = Knife(self, kills, parting)
         self._faults = Faults(self, SimRandom(seed, "sweep"))
