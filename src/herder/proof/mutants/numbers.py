@@ -23,15 +23,15 @@ def _majority(voters: int, k: int = 1) -> int:
     return voters // 2 + 1 if voters > 2 else max(voters - 1, 1)
 
 
-def _nearest(pledges: Mapping[int, Position]) -> int:
+def _nearest(pledges: Mapping[int, Position], cramped: Collection[int] = ()) -> int:
     return min(pledges, key=lambda member: (pledges[member].reach, member))
 
 
-def _by_timeline(pledges: Mapping[int, Position]) -> int:
+def _by_timeline(pledges: Mapping[int, Position], cramped: Collection[int] = ()) -> int:
     return min(pledges, key=lambda member: (-pledges[member].timeline, member))
 
 
-def _whoever(pledges: Mapping[int, Position]) -> int:
+def _whoever(pledges: Mapping[int, Position], cramped: Collection[int] = ()) -> int:
     best = max(at.reach for at in pledges.values())
     return next(member for member, at in pledges.items() if at.reach == best)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
+from herder.proof.voters.engines import stopped
 from herder.proof.voters.fleet import SERVICE, Facts, Fleet, Late, Node, Work, fact, frozen
 
 _OF_MEMBERS = frozenset({
@@ -31,7 +32,8 @@ def ranked(fleet: Fleet) -> Fleet:
     """Orders as their ranks, so that only what is older than what remains.
 
     What an agent promised is told as far as it decides about jobs that may still reach it: which of them it refuses, and, of
-    those who look for their own mark on one that leads, whether it is theirs. Every later job belongs to a state that is entered later, whose
+    those who look for their own mark on one that leads or was stopped, whether it
+    is theirs. Every later job belongs to a state that is entered later, whose
     order is above all of these. Works have even ranks; a promise between two of them has the odd one.
     """
     term = fleet.fact("term")
@@ -71,7 +73,7 @@ def _told(
     for at, looks in sorted(marks):
         if at < node.mark:
             told = at[0], rank[at[1]] + 1
-        elif at == node.mark and node.leads and ident in looks:
+        elif at == node.mark and (node.leads or stopped(node)) and ident in looks:
             told = at[0], rank[at[1]]
     return told
 
