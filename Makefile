@@ -11,8 +11,8 @@ UV ?= uv
 JOBS ?= $(shell echo $$((2 * $$(nproc))))
 MAX_JOBS ?= 4
 
-# These run real engines and measure real time: one after another.
-SERIAL := $(wildcard tests/acceptance tests/browser)
+# These run whole herders on real engines, and mostly wait for them: a file at a time on each of two workers.
+WHOLE := $(wildcard tests/acceptance tests/browser)
 
 # The stamps: an install is repeated when what it was made from is newer.
 RUNTIME := $(VENV)/.runtime
@@ -30,10 +30,10 @@ demo: $(RUNTIME)  ## a fleet on this machine, a failure, and its recovery
 	@$(BIN)/herder demo $(ARGS)
 
 # Exit status 5 is "no test was selected", which ARGS='-k ...' makes of one half or the other.
-test: $(DEV)  ## every test: in parallel, then those with real engines one by one
+test: $(DEV)  ## every test: small ones in parallel, then those with whole herders
 	@status=0; \
-	$(BIN)/python -m pytest tests $(SERIAL:%=--ignore=%) -n $(JOBS) --maxprocesses=$(MAX_JOBS) --dist worksteal $(ARGS) || [ $$? -eq 5 ] || status=1; \
-	$(if $(SERIAL),$(BIN)/python -m pytest $(SERIAL) -n 0 $(ARGS) || [ $$? -eq 5 ] || status=1;) \
+	$(BIN)/python -m pytest tests $(WHOLE:%=--ignore=%) -n $(JOBS) --maxprocesses=$(MAX_JOBS) --dist worksteal $(ARGS) || [ $$? -eq 5 ] || status=1; \
+	$(if $(WHOLE),$(BIN)/python -m pytest $(WHOLE) -n $(JOBS) --maxprocesses=2 --dist loadfile $(ARGS) || [ $$? -eq 5 ] || status=1;) \
 	exit $$status
 
 retest: $(DEV)  ## what failed in the last `make test`, one by one
