@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 
@@ -15,6 +16,9 @@ from herder.remedies.ours import OURS_PAUSE_S, is_ours
 from herder.remedies.verdict import Looks, judge_looks
 
 PAUSE_S = 0.2
+SETTLE_S = 0.1
+"""In which what ends together has ended."""
+
 TENTH = 0.1
 """The pause grows to a tenth of how long it has been asked (three seconds, since `recheck` asks anew twice a minute)."""
 
@@ -32,6 +36,11 @@ async def ask_vantages(hands: Hands, member: Machine) -> Outcome:
         looks = await _look(hands, member)
         verdict = judge_looks(looks)
         if verdict.dead:
+            if looks.provider:
+                # The processes of a host that dies end one after the other, and a look in their midst finds some. Taken for a
+                # server that runs, it would be waited for until it has booted, though a standby could lead at once.
+                await hands.clock.sleep(SETTLE_S)
+                looks = replace(looks, provider=await _provider_says(hands, hands.server_of(member).name))
             evidence: dict[str, Any] = {
                 "looks": dict(looks.probes), "provider": looks.provider, "verdict": verdict.why,
                 "incarnation": hands.server_of(member).data["incarnation"],
