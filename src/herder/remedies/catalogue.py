@@ -186,11 +186,13 @@ class Catalogue:
         return door.through(service, "failover", lambda: _failover(draft, service, primary, choice.why))
 
     def _start_in_place(self, draft: Draft, service: Machine, why: str, door: Door) -> list[Input]:
-        """Not where nothing runs, not where a start has found that its data is gone (a person has the word), and not on a full
-        disk: what still answers there might not come back.
+        """Not where nothing runs, not where a start has found that its data is gone (a person has the word), not on a full disk
+        (what still answers there might not come back), and not beside another that says it leads.
         """
         primary = draft.get(service.data["primary"])
         if not _server_up(draft, primary) or is_without_data(service.data, {}) or _disk_is_full(primary):
+            return []
+        if _another_leads(draft, service):
             return []
         alone = not could_lead(draft, service)
         return door.through(service, "restart", lambda: _restart(draft, service, why, alone=alone))
@@ -269,6 +271,14 @@ def _server_up(draft: Draft, primary: Machine) -> bool:
     evidence = primary.data.get("evidence", {})
     gone = evidence.get("provider") is False and evidence.get("incarnation") == server.data["incarnation"]
     return server.state == "available" and not gone
+
+
+def _another_leads(draft: Draft, service: Machine) -> bool:
+    """A standby's agent says that its engine is a primary: a promotion that was given up has been taken after all (an order of a
+    controller that lost its shard), or a person made it one. Two would acknowledge if the old one were started too.
+    """
+    told = (member for member in _others(draft, service) if not member.data.get("deposed"))
+    return any(each.state == "unavailable" and each.data.get("evidence", {}).get("role") == "primary" for each in told)
 
 
 def _disk_is_full(primary: Machine) -> bool:

@@ -117,6 +117,16 @@ def test_one_remedy_at_a_time():
     assert begun(world) == []
 
 
+def test_no_primary_is_started_beside_a_standby_that_says_it_leads():
+    """Found by `verify`: an order to promote of a controller that had lost its shard was taken after the failover was given up."""
+    world = with_states(dead_primary(sample.small()), m1="unavailable")
+    assert begun(world) == ["restart"]
+    world.get(sample.MEMBERS[1]).data["evidence"] = {"role": "primary"}
+    assert begun(world) == []
+    sample.change(world, sample.MEMBERS[1], state="available")
+    assert begun(world) == ["restart"]
+
+
 @pytest.mark.parametrize(("kind", "state", "event"), [
     ("strike", "shrinking", "overtaken"), ("failover", "repointing", "primary_lost"),
     ("switchover", "repointing", "primary_lost"), ("switchover", "preparing", "primary_lost"),
