@@ -111,8 +111,7 @@ class Work:
             self.agent.watch_lease(member)
         elif bond == "ends" and entry.lease_s:
             if host.deadlines.get(member, 0.0) <= host.now:
-                self.agent.world.saw("a candidate's disk was full when it was promoted")
-            self.agent.world.crash_engine(self.spec.service, member, "its lease has run out")
+                self.agent.world.crash_engine(self.spec.service, member, "its lease has run out")
             if self._engine().running:
                 raise Conflict(f"{member} runs under its lease", "stop it first")
             self._drop_lease()
@@ -209,6 +208,7 @@ class Work:
         await self._takes("promote")
         self._writable()
         if self._engine().standby and self.agent.host.disk.cramped:
+            self.agent.world.saw("a candidate's disk was full when it was promoted")
             self.agent.world.crash_engine(
                 self.spec.service, self.spec.member, "FATAL: could not write to file: No space left"
             )
