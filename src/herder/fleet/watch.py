@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Container
+from collections.abc import Callable
 
 import numpy as np
 
@@ -58,6 +58,9 @@ StormGate = Callable[[Words, float], Words]
 def all_of_them(servers: Words, now: float) -> Words:
     """The gate of a controller without a storm governor."""
     return servers
+
+
+_MOVING = ("failover", "switchover", "restart")
 
 
 class Watch:
@@ -160,11 +163,11 @@ class Watch:
             self._store_went_back(member, heard.term, service)
             return
         primary = world.get(service.data["primary"])
-        server = world.get(member.data["server"])
-        full_s = self._board.full_for(server.name, now) if member.id == primary.id else 0.0
+        moving = self._moving(service)
+        full_s = self._board.full_for(world.get(member.data["server"]).name, now) if member.id == primary.id else 0.0
         expected = Expected(
             member.id, member.state, member.data["role"], bool(member.data.get("deposed")), service.data["term"],
-            held=self._held(service), deposing=self._held(service, ("failover",)), primary_well=primary.state == "available",
+            held=bool(moving), deposing=moving == "failover", primary_well=primary.state == "available",
             settled_s=(self._clock.now_ms() - primary.data.get("led_ms", 0)) / 1000,
             relief=self._relief(service) if full_s else "",
         )  # fmt: skip
@@ -192,7 +195,7 @@ class Watch:
         target = member.id
         if sign.about == "primary":
             target = service.data["primary"]
-            if target == member.id or self._held(service):
+            if target == member.id or self._moving(service):
                 return
         # judged against this state: when the machine has entered another since, the sign says nothing
         entered = self._world().get(target).entered
@@ -202,15 +205,15 @@ class Watch:
     def _relief(self, service: Machine) -> str:
         """A voter with room on its disk. Only a plan whose failover loses nothing changes its primary for want of room."""
         for voter in map(self._world().get, service.data["voters"] if service.data["sync"] else ()):
-            track = self._board.servers.get(self._world().get(voter.data["server"]).name)
-            if voter.state == "available" and track is not None and track.agent_pid and track.disk_free >= ROOM_BYTES:
+            room = self._board.room(self._world().get(voter.data["server"]).name)
+            if voter.state == "available" and room is not None and room >= ROOM_BYTES:
                 return voter.name
         return ""
 
-    def _held(self, service: Machine, kinds: Container[str] = ("failover", "switchover", "restart")) -> bool:
-        """A playbook that changes who leads is under way."""
+    def _moving(self, service: Machine) -> str:
+        """The kind of the playbook that is under way and changes who leads, '' for none."""
         held = self._world().find(service.data.get("playbook", 0))
-        return held is not None and held.live and held.kind in kinds
+        return held.kind if held is not None and held.live and held.kind in _MOVING else ""
 
     def on_disconnect(self, server_name: str) -> None:
         """A closed connection is a hint: vantage points are asked at once instead of after a missed beat."""

@@ -315,6 +315,11 @@ class Board:
         slot = self.slot(server)
         return now - float(self.of_servers.heard_at[slot]) if slot != NOBODY else 0.0
 
+    def room(self, server: str) -> int | None:
+        """Bytes free on its fullest disk, as its own agent last told; None when that has told nothing yet."""
+        agent = self._agents.get(self.slot(server))
+        return agent.disk_free if agent is not None and agent.pid else None
+
     def full_for(self, server: str, now: float) -> float:
         """Seconds for which its agent has told of a disk without room (0 when it has some, or when it does not tell)."""
         agent = self._agents.get(self.slot(server))

@@ -103,8 +103,7 @@ class Hands:
 
     def room_bytes(self, member: Machine) -> int | None:
         """Free on the disk below its data, as its agent last told; None when it did not."""
-        track = self.board.servers.get(self.server_of(member).name)
-        return track.disk_free if track is not None and track.agent_pid else None
+        return self.board.room(self.server_of(member).name)
 
     def stream_lag_s(self, primary: Machine, standby: Machine) -> float:
         """See `last_read.stream_lag_s`."""

@@ -30,14 +30,16 @@ class Fsyncs:
 
     def __init__(self, lines: Lines) -> None:
         self._lines = lines
-        self._tasks: dict[MemberSpec, asyncio.Task[None]] = {}
+        self._specs: dict[str, MemberSpec] = {}  # by data directory: the newest, since peers and passwords change
+        self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def keep(self, spec: MemberSpec) -> None:
         """From now on until the engine does not answer: then the next reading that it answers calls this again."""
-        task = self._tasks.get(spec)
+        self._specs[spec.data_dir] = spec
+        task = self._tasks.get(spec.data_dir)
         if task is None or task.done():
-            self._tasks = {key: each for key, each in self._tasks.items() if not each.done()}
-            self._tasks[spec] = asyncio.create_task(self._each_second(spec), name=f"fsyncs of {spec.member}")
+            each_second = self._each_second(spec.data_dir)
+            self._tasks[spec.data_dir] = asyncio.create_task(each_second, name=f"fsyncs of {spec.member}")
 
     async def close(self) -> None:
         """No more."""
@@ -45,10 +47,10 @@ class Fsyncs:
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
-    async def _each_second(self, spec: MemberSpec) -> None:
+    async def _each_second(self, data_dir: str) -> None:
         with contextlib.suppress(HerderError):  # its reading says more
             while True:
-                await self._begin(spec)
+                await self._begin(self._specs[data_dir])
                 await asyncio.sleep(EVERY_S)
 
     async def _begin(self, spec: MemberSpec) -> None:
