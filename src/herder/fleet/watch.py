@@ -48,8 +48,11 @@ ECHO_EVERY_S = 0.25
 ONE_BY_ONE = 64
 """As many servers that fall silent at once are told of one by one, each with its own seconds; more are one event."""
 
-EXPECTED = ("available", "uncertain")
-"""States of a server whose pulse should come."""
+EXPECTED = ("available", "uncertain", "upgrading")
+"""States of a server whose pulse should come, or may be told to have come all the while: a reboot that is called off."""
+
+KNOWN = ("uncertain", "unavailable")
+"""States in which the log knows of a server's silence: only its pulse, or a new life that is begun, leads out of them."""
 
 StormGate = Callable[[Words, float], Words]
 """Silent servers (machine ids) and the monotonic now in; those that may be told of now out."""
@@ -259,8 +262,9 @@ class Watch:
         world = self._world()
         slots = slots[self._machines(slots) > 0]
         servers = self._machines(slots)
-        running = world.columns.state[servers] == state_codes("server", "available")[0]
-        self._board.let_be(slots[~running])
+        states = world.columns.state[servers]
+        running = states == state_codes("server", "available")[0]
+        self._board.let_be(slots[np.isin(states, state_codes("server", *KNOWN))])
         slots, servers = slots[running], servers[running]
         if len(servers):
             allowed = np.isin(servers, self.storm(servers, now))

@@ -12,13 +12,16 @@ from herder.sim.seeds.run import run_plan
 
 
 class Found(NamedTuple):
-    """One finding. seed: that found it; fleet: the seed whose fleet shows it in a quarter of an hour."""
+    """One finding. seed: that found it; fleet: the seed whose fleet shows it in a quarter of an hour. services: it has so many,
+    None = as drawn.
+    """
 
     seed: int
     commit: str
     what: str
     fleet: int
     items: tuple[Item, ...]
+    services: int | None = 3
 
 
 FOUND = (
@@ -39,12 +42,18 @@ FOUND = (
         300144, "39535d9", "an incident of our own that began while all servers were known to be down never ended, and nothing was started", 3,
         (Item(108, 60.0, "outage"), Item(112, 70.0, "nats_down"), Item(113, 160.0, "nats_down")),
     ),
+    Found(
+        600017, "900dd3d", "the silence of a server whose planned reboot was called off was never told, nor could its member be rebuilt", 600017,
+        (Item(0, 20.874, "rollout", 1), Item(1, 21.499, "freeze_host", 1), Item(2, 122.909, "provider_down", 3),
+         Item(3, 185.338, "provider_moody", 1), Item(4, 190.728, "kill_host", 2), Item(5, 210.284, "succession", -1)),
+        services=None,
+    ),
 )  # fmt: skip
 
 
 @pytest.mark.parametrize("found", FOUND, ids=[f"seed {found.seed}" for found in FOUND])
 def test_what_a_seed_found_stays_mended(found):
-    result = run_plan(draw_plan(found.fleet, hours=0.25, services=3), found.items)
+    result = run_plan(draw_plan(found.fleet, hours=0.25, services=found.services), found.items)
     assert result.found == [], found.what
     assert result.paged == [], found.what
     assert sum(result.faults.values()) > 0
