@@ -21,7 +21,7 @@ from herder.drivers.postgres.probe import verdict
 from herder.drivers.postgres.session import connect_local
 from herder.drivers.processes import Account
 from herder.model.errors import Environment, InvalidInput, Refused
-from herder.ports.driver import MemberSpec, Reading, SyncSet
+from herder.ports.driver import MemberSpec, Reading, Role, SyncSet
 from tests.conformance.driver_suite import ALONE, Bench, DriverSuite, free_port, replace_spec, source, until
 
 TEMPLATES = Path(tempfile.gettempdir()) / f"herder-test-templates-{os.geteuid()}"
@@ -231,6 +231,27 @@ class TestPostgres(DriverSuite):
         await bench.driver.pledge(second)
         assert (await bench.driver.read(second)).alive
         assert not await bench.has(second, "a")
+
+    async def test_a_standby_whose_promotion_is_under_way_does_not_pledge(self, bench: Bench):
+        """An order to promote that gave way to a newer one has been given all the same: the engine will lead."""
+        _, second = await bench.pair()
+        admin = await connect_local(second)
+        startup = await admin.fetchval("SELECT pid FROM pg_stat_activity WHERE backend_type = 'startup'")
+        os.kill(startup, signal.SIGSTOP)
+        try:
+            await admin.execute("SELECT pg_promote(false)")
+            with pytest.raises(Refused, match="is being promoted"):
+                await bench.driver.pledge(second)
+        finally:
+            os.kill(startup, signal.SIGCONT)
+            admin.terminate()
+
+        async def leads() -> bool:
+            return (await bench.driver.read(second)).role is Role.PRIMARY
+
+        await until(leads)
+        with pytest.raises(Refused):
+            await bench.driver.pledge(second)
 
     async def test_a_failover_of_three_moves_the_other_standby_along(self, bench: Bench):
         first, second = await bench.pair()

@@ -53,6 +53,8 @@ FAILOVER = Table(
         State("stopping", "exercise: the primary's engine is ended by its agent, confirmed",
               Effect("end_primary", ("ended", "not_ended")), Deadline(120, "overdue")),
         State("abandoned", "exercise: the primary could not be ended; it goes on, or ordinary remedies follow. Or its service is destroyed", final=True),
+        State("withdrawing", "the promotion is given up: made void at the candidate, before anything else may lead",
+              Effect("withdraw_promotion", ("withdrawn", "promoted")), Deadline(30, "overdue")),
     ),
     rows=(
         Row("absent", "create", "stopping", guard=is_exercise, emits=_BEGAN, why="an exercise: its primary is ended on purpose"),
@@ -72,8 +74,7 @@ FAILOVER = Table(
         Row("pledging", "beyond_bound", "paged", emits=_FAILED, page=Spawn("loss_beyond_bound"),
             why="the standby is too far behind for the plan's bound (S4)"),
         Row("promoting", "promoted", "repointing", emits=_PROMOTED, why="the candidate takes writes"),
-        Row("promoting", "refused", "paged", emits=_FAILED, page=Spawn("promotion_refused"),
-            why="the candidate would not be promoted"),
+        Row("promoting", "refused", "withdrawing", why="the candidate would not be promoted"),
         Row("promoting", "overdue", "promoting", page=Spawn("promotion_slow"),
             why="no answer from the candidate: asked again, since it may have been promoted"),
         *from_each(("pledging", "fencing", "leasing"), "overdue", "paged", emits=_FAILED, page=Spawn("failover_stalled"),
@@ -87,8 +88,14 @@ FAILOVER = Table(
         Row("stopping", "not_ended", "abandoned", emits=(Emit(_SERVICE, "abandoned"),), why="the primary could not be ended"),
         Row("stopping", "overdue", "abandoned", emits=(Emit(_SERVICE, "abandoned"),), why="ending the primary took too long"),
         # these two wait without end otherwise, for members that are in the trash
-        *from_each(("promoting", "repointing"), "retire", "abandoned", why="its service is being destroyed"),
+        *from_each(("promoting", "repointing", "withdrawing"), "retire", "abandoned", why="its service is being destroyed"),
         Row("stopping", "primary_lost", "abandoned", emits=(Emit(_SERVICE, "abandoned"),),
             why="its server is lost before its agent could end it: what follows is no exercise"),
+        # an order that was given up could still be on its way, of a controller that does not know that it lost its shard
+        Row("withdrawing", "withdrawn", "paged", emits=_FAILED, page=Spawn("promotion_refused"),
+            why="the candidate would not be promoted, and lets in no older order any more"),
+        Row("withdrawing", "promoted", "repointing", emits=_PROMOTED, why="the candidate leads after all"),
+        Row("withdrawing", "overdue", "withdrawing", page=Spawn("promotion_slow"),
+            why="no answer from the candidate: asked again, since it may have been promoted"),
     ),
 )  # fmt: skip

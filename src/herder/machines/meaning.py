@@ -204,6 +204,22 @@ def led(tables: Sequence[Table]) -> Iterator[Finding | int]:
                     yield Finding("S1", f"{table.kind}.{row.source}", what)
 
 
+_GIVEN_UP = ("withdrawn", "retire")
+"""The candidate has promised to something newer, or its service is being destroyed."""
+
+
+def voided(tables: Sequence[Table]) -> Iterator[Finding | int]:
+    """A promotion that may have been asked for is not given up before it is void at its candidate: it could be taken later (S1)."""
+    for table in tables:
+        asking = {state.name for state in table.states if state.effect and "promoted" in state.effect.outcomes}
+        for row in table.rows:
+            if row.source in asking and row.target not in asking and row.event != "promoted":
+                yield 1
+                if row.event not in _GIVEN_UP:
+                    what = f"{in_words(row)}: its candidate may still be promoted by an order of before"
+                    yield Finding("S1", f"{table.kind}.{row.source}", what)
+
+
 def passed_on(tables: Sequence[Table]) -> Iterator[Finding | int]:
     """When a server falls, its member is asked about: the service would be taken for well without it (S6)."""
     lives, falls = ("available", "uncertain", "upgrading"), ("uncertain", "unavailable")

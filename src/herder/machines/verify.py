@@ -354,6 +354,7 @@ CHECKS: tuple[tuple[str, str, Check], ...] = (
     ("S5", "ways into the trash: stopped before", meaning.ended_first),
     ("S8", "ways back of a dependency: what waited begins slowly", meaning.drains),
     ("S1", "ways on after a promotion: all three are told", meaning.led),
+    ("S1", "ways out of a promotion: it is made void first", meaning.voided),
     ("S6", "falls of a server: its member is told", meaning.passed_on),
     ("orders", "orders of a person, and what stops a rollout: they are obeyed", meaning.obeyed),
     ("held", "ends of playbooks: whoever was held is let go", meaning.lets_go),

@@ -21,7 +21,7 @@ from herder.remedies.estimate import choose
 
 LIVE = ("available", "uncertain", "unavailable", "restart", "upgrading")
 REPOINTING_MS = 1000
-UNENDING = ("promoting", "repointing", "looking")
+UNENDING = ("promoting", "repointing", "looking", "withdrawing")
 """States of a playbook whose deadline pages and waits on: one may have been promoted, and the old primary stays closed."""
 
 LASTING = frozenset({"exercise_failed", "durability_overridden"})

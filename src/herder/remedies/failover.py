@@ -61,6 +61,13 @@ class Promoted(StrEnum):
     REFUSED = "refused"
 
 
+class Withdrawn(StrEnum):
+    """Outcomes of `withdraw_promotion`."""
+
+    WITHDRAWN = "withdrawn"
+    PROMOTED = "promoted"
+
+
 class Repointed(StrEnum):
     """Outcomes of `repoint_standbys`. Nobody following yet is none: it looks on until the state's deadline pages."""
 
@@ -304,6 +311,31 @@ async def leads_already(hands: Hands, candidate: Machine) -> Position | None:
     if not reading.alive or reading.position is None:
         raise Unreachable(f"{candidate.name} may lead or not: {reading.detail or 'its engine does not answer'}")
     return reading.position if reading.role is Role.PRIMARY else None
+
+
+async def withdraw_promotion(hands: Hands, work: Machine) -> Outcome:
+    """Make a promotion that was given up void where it could still be taken. Its order may be on its way yet, from a controller
+    that does not know that it lost its shard: a pledge to this newer state is on the agent's disk before anything else may
+    lead, and the agent lets in nothing older from then on. One that leads by now has been promoted.
+    """
+    candidate, attempt = hands.get(work.data["candidate"]), 0
+    while True:
+        tag = f".{attempt}"  # an agent does an intent once, also one that failed
+        try:
+            at = msgspec.convert(
+                await hands.ask(work, candidate, "pledge", tag=tag, answer_s=PLEDGE_ANSWER_S), Position
+            )
+        except (JobFailed, JobRefused) as error:
+            if isinstance(error, JobFailed):  # its engine may have ended, and nobody else starts it meanwhile
+                await hands.ask(work, candidate, "start", tag=tag)
+            if (led := await leads_already(hands, candidate)) is not None:
+                why = f"{candidate.name} leads already, from {led.timeline}:{format_lsn(led.lsn)}"
+                return Outcome(Withdrawn.PROMOTED, {"timeline": led.timeline}, why=why)
+        else:
+            why = f"{candidate.name} pledged at {at.timeline}:{format_lsn(at.lsn)}: it lets in no older order"
+            return Outcome(Withdrawn.WITHDRAWN, why=why)
+        attempt += 1
+        await hands.clock.sleep(CALL_BACK_PAUSE_S)
 
 
 def _others(work: Machine, candidate: Machine) -> list[int]:

@@ -43,6 +43,7 @@ HANDLERS: tuple[tuple[str, type[StrEnum], Playbook], ...] = (
     ("await_lease", failover.Leased, failover.await_lease),
     ("collect_pledges", failover.Pledged, failover.collect_pledges),
     ("promote_candidate", failover.Promoted, failover.promote_candidate),
+    ("withdraw_promotion", failover.Withdrawn, failover.withdraw_promotion),
     ("repoint_standbys", failover.Repointed, failover.repoint_standbys),
     ("prepare_switchover", switchover.Prepared, switchover.prepare_switchover),
     ("drain_primary", switchover.Drained, switchover.drain_primary),

@@ -15,7 +15,7 @@ from herder.ports.driver import Position, Reading, Role
 from herder.ports.wire import Job, JobReply, JobStatus
 from herder.pulse.board import Board
 from herder.pulse.detector import Limits
-from herder.remedies.failover import Promoted, promote_candidate
+from herder.remedies.failover import Promoted, Withdrawn, promote_candidate, withdraw_promotion
 from herder.remedies.hands import Hands, JobFailed
 from herder.remedies.switchover import promote_drained
 from herder.sim.clock import SimClock
@@ -34,15 +34,21 @@ class Agent:
         self.role, self.refuses, self.alive = role, refuses, alive
         self.heard: list[str] = []
         self.loses_answer = False
+        self.fails = 0
+        self.intents: list[str] = []
 
     async def ask(self, job: Job, timeout_s: float) -> JobReply:
         self.heard.append(job.name)
+        self.intents.append(job.intent)
         if job.name in self.refuses:
             return JobReply(intent=job.intent, status=JobStatus.REFUSED, error="No space left on device")
         if job.name == "pledge" and self.role is Role.PRIMARY:
             return JobReply(intent=job.intent, status=JobStatus.FAILED, error="it is no standby")
         if job.name == "start":
             self.alive = True
+        if job.name == "pledge" and self.fails:
+            self.fails -= 1
+            return JobReply(intent=job.intent, status=JobStatus.FAILED, error="it takes long")
         if job.name == "promote" and not self.alive:
             return JobReply(intent=job.intent, status=JobStatus.FAILED, error="connection refused")
         if job.name == "promote":
@@ -65,7 +71,8 @@ def ask(handler: Any, agent: Agent, **facts: Any) -> Outcome:
     world = sample.small()
     told = {"standbys": [CANDIDATE], "new_voters": [], "sync": False, "rest": {"timeline": 1, "lsn": 99}} | facts
     kind = "switchover" if handler is promote_drained else "failover"
-    work = sample.put(world, sample.PLAYBOOK, kind, "promoting", **sample.playbook_facts(**told))
+    state = "withdrawing" if handler is withdraw_promotion else "promoting"
+    work = sample.put(world, sample.PLAYBOOK, kind, state, **sample.playbook_facts(**told))
     rest: dict[str, Any] = dict.fromkeys(NOT_NEEDED)
     hands = Hands(
         world=lambda: world, board=Board(1.0, Limits(1.5, 8.0)), wire=cast(Any, agent), clock=SimClock(), **rest,
@@ -136,3 +143,36 @@ def test_a_candidate_whose_engine_ended_after_its_pledge_is_started_and_asked_ag
         ask(handler, agent, rest={"timeline": 1, "lsn": 99} if handler is promote_candidate else None)
     assert agent.heard[-1] == "start"
     assert ask(handler, agent).event is Promoted.PROMOTED
+
+
+def test_a_promotion_is_given_up_only_when_its_candidate_has_promised_to_something_newer():
+    """Found by `verify`: an order of a controller that lost its shard was taken after the old primary had been opened again."""
+    agent = Agent()
+    assert ask(withdraw_promotion, agent).event is Withdrawn.WITHDRAWN
+    assert agent.heard == ["pledge"]
+
+
+def test_a_candidate_that_has_been_promoted_meanwhile_leads_after_all():
+    outcome = ask(withdraw_promotion, Agent(role=Role.PRIMARY))
+    assert (outcome.event, outcome.facts) == (Withdrawn.PROMOTED, {"timeline": 2})
+
+
+def test_a_candidate_that_led_and_whose_engine_ended_is_started_and_leads():
+    agent = Agent(role=Role.PRIMARY, alive=False)
+    assert ask(withdraw_promotion, agent).event is Withdrawn.PROMOTED
+    assert "start" in agent.heard
+
+
+def test_a_candidate_that_cannot_promise_is_asked_again_each_time_as_something_new():
+    agent = Agent()
+    agent.fails = 2
+    assert ask(withdraw_promotion, agent).event is Withdrawn.WITHDRAWN
+    pledges = [
+        intent for name, intent in zip(agent.heard, agent.intents, strict=True) if name == "pledge"
+    ]  # an agent does an intent once
+    assert len(pledges) == len(set(pledges)) == 3
+
+
+def test_a_candidate_of_which_nothing_is_seen_is_not_given_up():
+    with pytest.raises(HerderError):
+        ask(withdraw_promotion, Agent(refuses=("pledge", "read")))

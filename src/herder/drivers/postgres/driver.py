@@ -253,11 +253,12 @@ class PostgresDriver:
         if lifecycle.postmaster(paths) is None:
             await self.start(spec)
         async with self._sessions.use(spec) as connection:
-            if not await connection.fetchval("SELECT pg_is_in_recovery()"):
-                raise Refused(f"{spec.member} is a primary", "it was promoted meanwhile")
+            await streaming.require_no_promotion(connection, paths, spec)
             before = await connection.fetchval("SELECT received_tli FROM pg_stat_wal_receiver")
             await streaming.stop_receiving(connection, paths)
-            return await streaming.pledged_position(connection, before or 0)
+            position = await streaming.pledged_position(connection, before or 0)
+            await streaming.require_no_promotion(connection, paths, spec)
+            return position
 
     async def promote(self, spec: MemberSpec, sync: SyncSet) -> Position:
         """Sync set in force first, then promote, then slots for those who will follow."""

@@ -7,13 +7,15 @@ import signal
 import time
 from typing import Any
 
+import asyncpg
+
 from herder.drivers import processes
 from herder.drivers.postgres import config
 from herder.drivers.postgres.layout import Layout
 from herder.drivers.postgres.session import PLEDGED, WAL_TIMELINE
 from herder.drivers.processes import POLL_S
-from herder.model.errors import TimedOut
-from herder.ports.driver import Position, SyncSet
+from herder.model.errors import Refused, TimedOut
+from herder.ports.driver import MemberSpec, Position, SyncSet
 
 LIMIT_S = 10.0
 """Seconds a running engine may take to put a setting in force; a stuck disk takes longer, and then nothing is claimed."""
@@ -36,6 +38,19 @@ _IDLE_CHECKPOINTER = frozenset({"CheckpointerMain", "CheckpointWriteDelay"})
 def _receivers(paths: Layout) -> list[int]:
     """Walreceiver processes. From /proc: pg_stat_wal_receiver does not show one that is only starting."""
     return [pid for pid in processes.within(paths.data) if "walreceiver" in processes.command_of(pid)]
+
+
+async def require_no_promotion(connection: Any, paths: Layout, spec: MemberSpec) -> None:
+    """Raise Refused when it leads, or will in a moment: a promotion that was asked for is not taken back by whoever gave way.
+
+    It is a file until the startup process has seen it, then a flag, of which only the functions that pause tell.
+    """
+    if (paths.data / "promote").exists():
+        raise Refused(f"{spec.member} is being promoted", "ask again: it will be a primary")
+    try:
+        await connection.execute("SELECT pg_wal_replay_resume()")  # does nothing where nothing is paused
+    except asyncpg.ObjectNotInPrerequisiteStateError as error:
+        raise Refused(f"{spec.member} leads or is being promoted: {error}", "read it again") from error
 
 
 async def stop_receiving(connection: Any, paths: Layout) -> None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from herder.proof.product.context import Context
 from herder.proof.product.shelf import STEP
-from herder.proof.product.small import FARTHEST, STANDBY, UP, Small, change
+from herder.proof.product.small import DEAD, FARTHEST, STANDBY, UP, Member, Small, change
 
 Facts = tuple[tuple[str, Any], ...]
 
@@ -53,13 +53,34 @@ def refuses(world: Small, slot: int, job: Context) -> bool:
 
 def ask(world: Small, slot: int, job: Context) -> Small | None:
     """The world after the agent has let the job in and promised; None when it does not hear of it or refuses."""
+    if job.ident == UNAWARE:
+        return world if _lets_unaware_in(world.members[slot], slot, job) else None
     if not in_reach(world, slot) or refuses(world, slot, job):
         return None
-    if job.ident == UNAWARE:
+    return change(unheard(world, 1 << slot), slot, behind=job.behind, rank=job.rank)
+
+
+def _lets_unaware_in(member: Member, slot: int, job: Context) -> bool:
+    """Its jobs name the life that it knows."""
+    knows = bool(job.past >> slot & 1) == member.old
+    return member.host == UP and member.control and knows and bool(job.asks >> slot & 1)
+
+
+def unheard(world: Small, whom: int) -> Small:
+    """Members (mask) that let in nothing more of a controller that lost its shard: they heard a newer one, or live anew."""
+    zombie = world.zombie
+    if zombie is None or not zombie.asks & whom:
         return world
-    if world.zombie is not None and world.zombie.asks >> slot & 1:
-        world = world._replace(zombie=world.zombie._replace(asks=world.zombie.asks & ~(1 << slot)))
-    return change(world, slot, behind=job.behind, rank=job.rank)
+    return world._replace(zombie=zombie._replace(asks=zombie.asks & ~whom, past=zombie.past & ~whom))
+
+
+def counted_out(world: Small, aged: int) -> Small:
+    """Lives (mask of servers) were counted out of the log: who lost its shard before knows those, and no newer ones."""
+    zombie = world.zombie
+    if zombie is None or not zombie.asks & aged:
+        return world
+    world = unheard(world, sum(1 << slot for slot in slots(aged) if world.members[slot].host == DEAD))
+    return world._replace(zombie=world.zombie._replace(past=world.zombie.past | world.zombie.asks & aged))
 
 
 def moved_marks(world: Small, ranks: tuple[tuple[int, int, int], ...]) -> Small:

@@ -67,7 +67,11 @@ ASPECTS: tuple[Aspect, ...] = (
         zombies=1, luck=0, busy=True,
     ),
     Aspect(
-        "takeover-async", STANDARD, HOSTS | {"exit"}, 1, "more than one controller that goes on unaware", zombies=1
+        "takeover-async", STANDARD, HOSTS | {"exit"}, 2, "more than one controller that goes on unaware", zombies=1
+    ),
+    Aspect(
+        "takeover-switchover", STANDARD, frozenset({"die", "exit"}), 1,
+        "a second fault, freezes, cuts, more than one controller that goes on unaware", ("switchover",), 1, zombies=1,
     ),
     Aspect(
         "switchover", PREMIUM, frozenset({"die"}), 1, "a second fault, freezes, cuts, exits, bad luck", ("switchover",), 1,

@@ -21,7 +21,8 @@ class Context(NamedTuple):
     ident: the machine's id; slot: the member or server that it is about; behind, rank: of its jobs, as in `small.Member`.
     up: servers that the log has as available; asked: those whose agents are asked (available or uncertain). well: the
     slot's own server is available. stays: a rebuild's member was not deposed, so it may be pointed at the primary as it is. needed: the member may
-    not go away now. leased: the log counts on the lease of the old primary.
+    not go away now. leased: the log counts on the lease of the old primary. past: of a controller that lost its shard, servers
+    whose life it knows was counted out since, and still runs.
     """
 
     effect: str
@@ -52,6 +53,7 @@ class Context(NamedTuple):
     behind: int = 0
     rank: int = 0
     asks: int = 0
+    past: int = 0
 
     def turned(self, turn: tuple[int, ...]) -> Context:
         """The same with members in another order."""
@@ -61,7 +63,7 @@ class Context(NamedTuple):
 
 
 _SINGLES = ("slot", "old", "candidate", "primary", "target")
-_MASKS = ("standbys", "voters", "new_voters", "keep", "recorded", "everybody", "up", "asked", "asks")
+_MASKS = ("standbys", "voters", "new_voters", "keep", "recorded", "everybody", "up", "asked", "asks", "past")
 
 
 def contexts(shelf: Shelf, kind: Kind, tables: Mapping[str, Seen]) -> Iterator[Context]:
@@ -125,13 +127,14 @@ def _of_units(shelf: Shelf, kind: Kind, slot: int, tables: Mapping[str, Seen]) -
             ))  # fmt: skip
 
 
-_WHO = ("effect", "ident", "kind", "behind", "rank", "asks")
+_WHO = ("effect", "ident", "kind", "behind", "rank", "asks", "past")
 """What is read of every context: whose jobs they are, and which are the newer ones."""
 
 READS: dict[str, tuple[str, ...]] = {
     "fence_primary": ("old", "everybody"), "await_lease": ("leased", "standbys", "old"),
     "collect_pledges": ("standbys", "voters", "timeline", "sync", "everybody"),
     "promote_candidate": ("candidate", "new_voters", "sync", "standbys", "old"),
+    "withdraw_promotion": ("candidate",),
     "repoint_standbys": ("candidate", "standbys", "old", "sync", "recorded"), "end_primary": ("old",),
     "prepare_switchover": ("target", "standbys", "old", "sync"), "drain_primary": ("old", "sync", "candidate"),
     "look_who_leads": ("old", "candidate", "sync", "asked"),
@@ -150,7 +153,7 @@ READS: dict[str, tuple[str, ...]] = {
 
 READS_UNAWARE: dict[str, tuple[str, ...]] = {
     "fence_primary": ("old",), "collect_pledges": ("standbys",), "repoint_standbys": ("candidate", "standbys", "old"),
-    "look_who_leads": (), "promote_drained": ("candidate", "old", "rested", "standbys", "new_voters", "sync"),
+    "promote_drained": ("candidate", "old", "rested", "standbys", "new_voters", "sync"),
     "load_sync_set": ("primary", "recorded"),
 }  # fmt: skip
 """What decides about the jobs of one whose outcomes nobody hears: less, for some."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from herder.proof.product import leading
-from herder.proof.product.acts import Act, Rules, ask, harmed, in_reach, promised, slots
+from herder.proof.product.acts import Act, Rules, ask, harmed, in_reach, promised, slots, unheard
 from herder.proof.product.context import Context
 from herder.proof.product.leading import runs_as_standby
 from herder.proof.product.shelf import member_name as name
@@ -265,13 +265,15 @@ def boot_server(job: Context, world: Small, rules: Rules) -> Iterator[Act]:
     """It is started as its new life; a life that the log has counted out and that runs is ended first."""
     slot, member = job.slot, world.members[job.slot]
     if member.host != DEAD and member.old and not rules.fences:
-        kept = settle(change(world, slot, old=False))
+        kept = settle(change(_taken_back(world, slot), slot, old=False))
         if in_reach(kept, slot):
             yield Act(f"an older life of the server of {name(slot)} runs and is taken back", kept, "up", whom=slot)
         yield Act(f"an older life of the server of {name(slot)} stands in the way", world, "failed", whom=slot)
         return
     if member.host == DEAD or member.old:
         member = member._replace(host=UP, old=False, runs=False)
+    if world.zombie is not None and world.zombie.past >> slot & 1:
+        world = unheard(world, 1 << slot)
     booted = settle(change(world, slot, **member._asdict()))
     if in_reach(booted, slot):
         yield Act(f"the server of {name(slot)} is booted", booted, "up", (("member_back", False),), whom=slot)
@@ -283,6 +285,12 @@ def boot_server(job: Context, world: Small, rules: Rules) -> Iterator[Act]:
         yield Act(f"the server of {name(slot)} is booted; the answer is lost", booted, whom=slot)
     if (worse := harmed(world)) is not None:
         yield Act(f"the server of {name(slot)} does not boot", worse, "failed", fair=False, whom=slot)
+
+
+def _taken_back(world: Small, slot: int) -> Small:
+    """The life that a controller without its shard knows is the present one again."""
+    zombie = world.zombie
+    return world if zombie is None else world._replace(zombie=zombie._replace(past=zombie.past & ~(1 << slot)))
 
 
 def _brought_back(job: Context, world: Small) -> Small | None:
@@ -317,7 +325,8 @@ def destroy_server(job: Context, world: Small, rules: Rules) -> Iterator[Act]:
 
 HANDLERS: dict[str, Handler] = {
     "fence_primary": leading.fence_primary, "await_lease": leading.await_lease, "collect_pledges": leading.collect_pledges,
-    "promote_candidate": leading.promote_candidate, "repoint_standbys": leading.repoint_standbys,
+    "promote_candidate": leading.promote_candidate, "withdraw_promotion": leading.withdraw_promotion,
+    "repoint_standbys": leading.repoint_standbys,
     "end_primary": leading.end_primary, "prepare_switchover": leading.prepare_switchover,
     "drain_primary": leading.drain_primary, "look_who_leads": leading.look_who_leads,
     "promote_drained": leading.promote_drained,

@@ -187,6 +187,22 @@ def _refused(job: Context, world: Small) -> Iterator[Act]:
             yield Act(f"the agent of {name(candidate)} refuses", seen, "refused", fair=fair, whom=candidate)
 
 
+def withdraw_promotion(job: Context, world: Small, rules: Rules) -> Iterator[Act]:
+    """The candidate pledges to this newer state, or is seen to lead. One that leads and has ended is started."""
+    candidate, asked = job.candidate, ask(world, job.candidate, job)
+    member = world.members[candidate]
+    if asked is not None and is_standby(world, candidate):
+        pledged = settle(change(asked, candidate, source=NOBODY, runs=True))
+        yield Act(f"{name(candidate)} pledges; the answer is lost", pledged, whom=candidate)
+        yield Act(f"{name(candidate)} pledges, and lets in nothing older", pledged, "withdrawn", whom=candidate)
+    elif in_reach(world, candidate) and member.role == PRIMARY and member.runs:
+        facts = (("timeline", timeline(world, candidate)),)
+        yield Act(f"{name(candidate)} leads already", asked or world, "promoted", facts, whom=candidate)
+    elif asked is not None and member.role == PRIMARY:
+        started = settle(change(asked, candidate, runs=True))
+        yield Act(f"the engine of {name(candidate)}, which had ended, is started", started, whom=candidate)
+
+
 def follow_each(job: Context, world: Small, standbys: int, source: int) -> Iterator[Act]:
     """Standbys are pointed at a source."""
     for slot in slots(standbys):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from herder.proof.product.acts import counted_out
 from herder.proof.product.context import Context
 from herder.proof.product.log import Moved
 from herder.proof.product.shelf import EXERCISE, OLDEST, Kind, Shelf
@@ -69,7 +70,7 @@ def renumbered(small: Small, moved: Moved) -> Small:
         )
         for slot, member in enumerate(small.members)
     ]
-    return small._replace(members=tuple(members))
+    return counted_out(small, moved.aged)._replace(members=tuple(members))
 
 
 def world_broken(small: Small, kind: Kind) -> str:

@@ -54,7 +54,7 @@ JOBS = frozenset({"failover", "switchover", "restart", "rebuild", "strike", "pro
 
 ASKS: dict[str, tuple[str, ...]] = {
     "fence_primary": ("old_primary",), "await_lease": ("standbys",), "collect_pledges": ("standbys",),
-    "promote_candidate": ("candidate", "standbys"), "repoint_standbys": ("standbys",), "end_primary": ("old_primary",),
+    "promote_candidate": ("candidate", "standbys"), "withdraw_promotion": ("candidate",), "repoint_standbys": ("standbys",), "end_primary": ("old_primary",),
     "prepare_switchover": (), "drain_primary": ("old_primary", "candidate"),
     "look_who_leads": ("old_primary",), "promote_drained": ("candidate", "standbys"),
     "restart_primary": ("member",), "place_member": (), "rejoin_member": ("member",), "await_catch_up": (),

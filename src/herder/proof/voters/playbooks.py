@@ -192,6 +192,18 @@ def _promote(control: Control, fleet: Fleet, work: Work) -> Iterator[Step]:
         yield from _told(control, fleet, work, "refused", {})
 
 
+def _withdraw(control: Control, fleet: Fleet, work: Work) -> Iterator[Step]:
+    """The candidate pledges to this newer state, or leads already."""
+    mark, candidate = _mark(fleet, work), fact(work.facts, "candidate")
+    node = fleet.node(candidate)
+    if node.leads:
+        yield from _told(control, fleet, work, "promoted", {"timeline": node.timeline})
+    elif admitted(node, mark):
+        yield f"member {candidate} pledges to term {mark[0]} once more", pledged(fleet, candidate, mark)
+        if node.mark == mark:
+            yield from _told(control, fleet, work, "withdrawn", {})
+
+
 def _promote_drained(control: Control, fleet: Fleet, work: Work) -> Iterator[Step]:
     """It has everything, or pledges say that nobody has more."""
     candidate, rest = fact(work.facts, "candidate"), fact(work.facts, "rest", ())
@@ -285,6 +297,7 @@ def _said(members: tuple[int, ...]) -> str:
 EFFECTS: dict[str, Effects] = {
     "collect_pledges": _collect_pledges,
     "promote_candidate": _promote,
+    "withdraw_promotion": _withdraw,
     "repoint_standbys": _repoint,
     "prepare_switchover": _prepare,
     "drain_primary": _drain,
