@@ -1,4 +1,4 @@
-"""Restart in place: the same data is started again on the same server, at most three tries."""
+"""Restart in place: the same data is started again on the same server, at most three tries; its standbys follow it again."""
 
 from __future__ import annotations
 

@@ -18,6 +18,9 @@ CATCH_UP_S = 300.0
 CLOSE_BYTES = 16 * 1024**2
 """A standby within one WAL segment is caught up: what is left is sent in a moment (a drain, a commit)."""
 
+CALL_ANSWER_S = 1.0
+"""Pointing a standby at another primary is a file and a signal; who does not answer by then is left to its own rebuild."""
+
 ENROL_TRIES = 3
 _LOOKS_WELL = ("available", "uncertain")
 
@@ -71,7 +74,7 @@ async def rejoin_member(hands: Hands, work: Machine) -> Outcome:
             )
         await hands.ask(work, member, "stop", {"fast": False}, answer_s=10.0)
         if member.data.get("deposed"):
-            await _call_back(hands, work, member, primary)
+            await call_back(hands, work, primary)
         rejoined = await hands.ask(work, member, "rejoin", source)
     except (JobFailed, JobRefused) as error:
         return Outcome(Rejoined.FAILED, why=error.message)
@@ -80,19 +83,21 @@ async def rejoin_member(hands: Hands, work: Machine) -> Outcome:
     return Outcome(Rejoined.REJOINED, {"how": rejoined["how"], "kept": rejoined["kept"]}, why="; ".join(words))
 
 
-async def _call_back(hands: Hands, work: Machine, deposed: Machine, primary: Machine) -> None:
-    """Who missed the order to follow the new primary still asks the old one for its stream, and would get it as soon as that is a
-    standby: two hops from the primary, and by its pulse it looks well. Who cannot be reached now is left as it is.
+async def call_back(hands: Hands, work: Machine, primary: Machine) -> None:
+    """Standbys that look well and do not stream from the primary are pointed at it. Who missed the order to follow a new one
+    still asks the old one for its stream, and would get it as soon as that is a standby: two hops from the primary, and by its
+    pulse it looks well. Who is being rebuilt, or cannot be reached now, is left as it is.
     """
     streaming = (await hands.read(primary)).streaming
     source = {"source": msgspec.to_builtins(hands.source(primary))}
 
     async def call(ident: int) -> None:
         if await _stands_by(hands, hands.get(ident)):
-            await hands.ask(work, hands.get(ident), "follow", source)
+            await hands.ask(work, hands.get(ident), "follow", source, answer_s=CALL_ANSWER_S)
 
-    others = (hands.get(each) for each in hands.service(work).data["members"] if each not in (deposed.id, primary.id))
-    await ask_each((each.id for each in others if each.state in _LOOKS_WELL and each.name not in streaming), call)
+    others = (hands.get(each) for each in hands.service(work).data["members"] if each != primary.id)
+    missed = (each for each in others if each.state in _LOOKS_WELL and not each.data.get("deposed"))
+    await ask_each((each.id for each in missed if each.name not in streaming), call)
 
 
 async def _stands_by(hands: Hands, member: Machine) -> bool:

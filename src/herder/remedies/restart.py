@@ -1,4 +1,4 @@
-"""Handler of restart in place: stopped cleanly and for sure, then started on the same data."""
+"""Handler of restart in place: stopped cleanly and for sure, then started on the same data, and followed again."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from herder.engine.world import Machine
 from herder.model.errors import HerderError, NoData
 from herder.ports.driver import Role
 from herder.remedies.hands import Hands, JobFailed, JobRefused
+from herder.remedies.rebuild import call_back
 
 
 class Restarted(StrEnum):
@@ -22,7 +23,9 @@ class Restarted(StrEnum):
 
 
 async def restart_primary(hands: Hands, work: Machine) -> Outcome:
-    """One job: the agent sees that no process is left before it starts, whatever was there before."""
+    """One job: the agent sees that no process is left before it starts, whatever was there before. Standbys that pledged to a
+    failover which came to nothing stream from nobody: they are pointed at it again, or commits would wait until they are rebuilt.
+    """
     member = hands.get(work.data["member"])
     args: dict[str, Any] = {}
     try:
@@ -36,6 +39,8 @@ async def restart_primary(hands: Hands, work: Machine) -> Outcome:
         return Outcome(Restarted.FAILED, why=error.message)
     if await _follows(hands, member):
         return Outcome(Restarted.FAILED, why=f"{member.name} runs again and follows another: its lead was handed over")
+    with suppress(HerderError):  # it serves, whoever follows
+        await call_back(hands, work, member)
     return Outcome(Restarted.RESTARTED, {}, why=f"{member.name} answers again")
 
 

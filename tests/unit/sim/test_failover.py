@@ -348,6 +348,24 @@ def test_nobody_is_promoted_on_a_full_disk_and_the_primary_is_started_in_place(n
     assert story(play) == (True, 0)
 
 
+def test_standbys_that_pledged_in_vain_follow_as_soon_as_the_primary_is_started_in_place():
+    """They stream from nobody after a failover that came to nothing: commits waited 24 s for their rebuilds."""
+
+    async def play(fleet):
+        for host in standbys(fleet, "gold"):
+            fleet.faults.fill_disk(host, 300, how="nearly")
+        await pass_time(3)
+        fleet.faults.kill_host(fleet.host("gold"))
+        await fleet.until(lambda: fleet.paged("pledges_short"), 30)
+        await fleet.well("gold", 120)
+        await pass_time(0.5)
+        engines = fleet.world.cluster("gold").engines
+        led = fleet.primary("gold").name
+        return [engine.source == led for name, engine in engines.items() if name != led]
+
+    assert story(play) == [True, True]
+
+
 def test_of_two_that_reach_as_far_the_one_with_room_leads():
     async def play(fleet):
         first, second = standbys(fleet, "gold")

@@ -139,7 +139,7 @@ READS: dict[str, tuple[str, ...]] = {
     "prepare_switchover": ("target", "standbys", "old", "sync"), "drain_primary": ("old", "sync", "candidate"),
     "look_who_leads": ("old", "candidate", "sync", "asked"),
     "promote_drained": ("candidate", "old", "rested", "standbys", "recorded", "sync", "timeline", "new_voters"),
-    "restart_primary": ("slot",), "place_member": ("well", "slot"), "rejoin_member": ("slot", "primary", "stays"),
+    "restart_primary": ("slot", "everybody"), "place_member": ("well", "slot"), "rejoin_member": ("slot", "primary", "stays"),
     "await_catch_up": ("slot", "primary"), "load_sync_set": ("primary", "recorded", "slot"),
     "load_first_sync_set": ("primary", "keep"), "shrink_sync_set": ("primary", "keep"),
     "await_servers": ("up", "everybody"), "found_primary": ("primary",), "clone_standbys": ("primary", "everybody"),

@@ -338,7 +338,7 @@ def _may_not_lead(job: Context, world: Small, answered: tuple[int, ...]) -> bool
 
 
 def restart_primary(job: Context, world: Small, rules: Rules) -> Iterator[Act]:
-    """One job: no process is left, then it is started. Under a lease by a fresh word."""
+    """One job: no process is left, then it is started. Under a lease by a fresh word. Then standbys are pointed at it again."""
     slot = job.slot
     asked = ask(world, slot, job)
     if asked is not None and asked.members[slot].role == STANDBY:
@@ -355,6 +355,8 @@ def restart_primary(job: Context, world: Small, rules: Rules) -> Iterator[Act]:
         yield Act(f"{name(slot)} has no data to start on", asked, "no_data", whom=slot)
     elif in_reach(world, slot):
         yield Act(f"the agent of {name(slot)} refuses", world, "failed", whom=slot)
+    if world.members[slot].runs and world.members[slot].role == PRIMARY:
+        yield from follow_each(job, world, job.everybody & ~(1 << slot), slot)
 
 
 def runs_as_standby(world: Small, slot: int) -> bool:

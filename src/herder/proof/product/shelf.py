@@ -57,7 +57,7 @@ ASKS: dict[str, tuple[str, ...]] = {
     "promote_candidate": ("candidate", "standbys"), "withdraw_promotion": ("candidate",), "repoint_standbys": ("standbys",), "end_primary": ("old_primary",),
     "prepare_switchover": (), "drain_primary": ("old_primary", "candidate"),
     "look_who_leads": ("old_primary",), "promote_drained": ("candidate", "standbys"),
-    "restart_primary": ("member",), "place_member": (), "rejoin_member": ("member",), "await_catch_up": (),
+    "restart_primary": ("member", "members"), "place_member": (), "rejoin_member": ("member",), "await_catch_up": (),
     "load_sync_set": ("primary",), "shrink_sync_set": ("primary",), "await_servers": (), "found_primary": ("primary",),
     "clone_standbys": ("members",), "load_first_sync_set": ("primary",), "stop_members": ("members",),
     "trash_members": ("members",), "boot_server": ("member",), "end_server": ("member",),
