@@ -5,7 +5,7 @@ import pytest
 from herder.engine.decide import Input, decide
 from herder.sim.clock import pass_time
 from tests.machines import sample
-from tests.unit.sim.test_failover import story
+from tests.unit.sim.stage import story
 
 FENCED = "fenced while it was being started"
 

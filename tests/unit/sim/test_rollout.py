@@ -6,7 +6,7 @@ from herder.machines.registry import BY_CODE
 from herder.machines.table import Table
 from herder.model.errors import Conflict, Refused
 from herder.sim.clock import pass_time
-from tests.unit.sim.test_failover import PLANS, story
+from tests.unit.sim.stage import PLANS, story
 
 AWAY = ("upgrading", "restart", "uncertain", "unavailable")
 
