@@ -160,7 +160,7 @@ VANTAGES = st.dictionaries(
 )
 LOOKS = st.builds(
     Looks, VANTAGES, st.dictionaries(st.sampled_from(["m1", "m2"]), st.floats(0, 5), max_size=2),
-    st.sampled_from([True, False, None]), st.floats(0, 20), st.floats(1, 8),
+    st.sampled_from([True, False, None]), st.floats(0, 20), st.floats(1, 8), st.integers(0, 4),
 )  # fmt: skip
 
 

@@ -152,9 +152,14 @@ def dead(pure: Pure) -> Iterator[Finding | int]:
         for upstream, provider, pulse_age_s in itertools.product((None, 0.2, 60.0), (True, False, None), (0.5, 60.0)):
             yield 1
             ages = {} if upstream is None else {"b": upstream}
-            looks = verdict.Looks(probes, ages, provider, pulse_age_s, 5.0)
+            looks = verdict.Looks(probes, ages, provider, pulse_age_s, 5.0, verdict.LOOKS)
             if pure["judge_looks"](looks).dead and (why := _alive(looks)):
                 yield _broken("S6", "judge_looks", why, looks=looks)
+    for silent in range(verdict.LOOKS + 1):
+        yield 1
+        looks = verdict.Looks({"controller": "silent", "a": "silent"}, {}, None, 60.0, 5.0, silent)
+        if pure["judge_looks"](looks).dead != (silent + 1 >= verdict.LOOKS):
+            yield _broken("S6", "judge_looks", "silence that was seen once counts", looks=looks)
 
 
 def _alive(looks: verdict.Looks) -> str:

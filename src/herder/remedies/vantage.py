@@ -19,6 +19,9 @@ PAUSE_S = 0.2
 SETTLE_S = 0.1
 """In which what ends together has ended."""
 
+AGAIN = 0.3
+"""Of a look's time, when nothing but silence was seen before it: what was lost is asked for again, nobody is waited for anew."""
+
 TENTH = 0.1
 """The pause grows to a tenth of how long it has been asked (three seconds, since `recheck` asks anew twice a minute)."""
 
@@ -31,10 +34,12 @@ class Seen(StrEnum):
 
 async def ask_vantages(hands: Hands, member: Machine) -> Outcome:
     """Standbys' streams, probes by the other members' agents and by this controller, the provider: all at once."""
-    began = hands.clock.monotonic()
+    began, silent = hands.clock.monotonic(), 0
     while True:
-        looks = await _look(hands, member)
+        timeout_s = hands.probe_timeout_s * (AGAIN if silent else 1)
+        looks = replace(await _look(hands, member, timeout_s), silent=silent)
         verdict = judge_looks(looks)
+        silent = silent + 1 if verdict.silent else 0
         if verdict.dead:
             if looks.provider:
                 # The processes of a host that dies end one after the other, and a look in their midst finds some. Taken for a
@@ -49,15 +54,16 @@ async def ask_vantages(hands: Hands, member: Machine) -> Outcome:
                 server = hands.server_of(member)
                 hands.submit(Input(server.id, "gone", why=verdict.why, actor="ask_vantages", entered=server.entered))
             return Outcome(Seen.SEEN_DEAD, {"evidence": evidence}, why=verdict.why)
+        if verdict.silent:
+            continue  # the looks in which it was silent took their time
         pause_s = max(PAUSE_S, (hands.clock.monotonic() - began) * TENTH)
         await hands.clock.sleep(OURS_PAUSE_S if is_ours(hands, hands.server_of(member)) else pause_s)
 
 
-async def _look(hands: Hands, member: Machine) -> Looks:
+async def _look(hands: Hands, member: Machine, timeout_s: float) -> Looks:
     service, server = hands.service(member), hands.server_of(member)
     engine, address, port = service.data["engine"], member.data["address"], member.data["port"]
     witnesses = _witnesses(hands, service, member)
-    timeout_s = hands.probe_timeout_s
     args = {"address": address, "port": port, "engine": engine, "timeout_s": timeout_s}
     answers = await asyncio.gather(
         hands.probe(engine, address, port, timeout_s),

@@ -8,12 +8,19 @@ from dataclasses import dataclass
 FRESH_UPSTREAM_S = 1.0
 """A standby that had a message from it within this long has seen it alive."""
 
+LOOKS = 3
+"""Looks in a row that must see nothing but silence before it counts. A link that loses a fifth of all messages makes a vantage point
+miss in one look of twenty what serves, and two of three in one of a thousand, while the pulse misses a beat in five. And
+three take longer than a pause that nobody wonders about.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Looks:
     """What was seen of one engine. probes: vantage -> 'serving' | 'starting' | 'refused' | 'silent';
     upstream_age_s: standby -> seconds since a message from it; provider: does it say that the server runs;
-    pulse_age_s, patience_s: its own agent's silence and how much of that is normal.
+    pulse_age_s, patience_s: its own agent's silence and how much of that is normal. silent: looks in a row before this one that
+    saw nothing but silence.
     """
 
     probes: Mapping[str, str]
@@ -21,14 +28,16 @@ class Looks:
     provider: bool | None
     pulse_age_s: float
     patience_s: float
+    silent: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """dead: known not to serve. why: the evidence in words."""
+    """dead: known not to serve. why: the evidence in words. silent: nothing but silence was seen, not yet often enough."""
 
     dead: bool
     why: str
+    silent: bool = False
 
 
 def judge_looks(looks: Looks) -> Verdict:
@@ -51,6 +60,9 @@ def judge_looks(looks: Looks) -> Verdict:
         return Verdict(dead=False, why=f"only {', '.join(witnesses) or 'nobody'} could look")
     if not refused and looks.provider is not False and looks.pulse_age_s < looks.patience_s:
         return Verdict(dead=False, why=f"its agent was heard {looks.pulse_age_s:.1f} s ago")
+    if not refused and looks.provider is not False and looks.silent + 1 < LOOKS:
+        seen = f"silent to {', '.join(silent)}, {looks.silent + 1} of {LOOKS} times"
+        return Verdict(dead=False, why=f"{seen}: messages may be lost", silent=True)
     words = [f"{vantage}: {saw}" for vantage, saw in sorted(looks.probes.items())]
     if looks.provider is False:
         words.append("provider: nothing of it runs")

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from herder.remedies.verdict import FRESH_UPSTREAM_S, Looks, judge_looks
+from herder.remedies.verdict import FRESH_UPSTREAM_S, LOOKS, Looks, judge_looks
 
 SILENT = {"controller": "silent", "orders-1": "silent", "orders-2": "silent"}
-LONG = {"provider": None, "upstream_age_s": {}, "pulse_age_s": 5.0, "patience_s": 1.5}
+LONG = {"provider": None, "upstream_age_s": {}, "pulse_age_s": 5.0, "patience_s": 1.5, "silent": LOOKS}
 
 
 def looks(probes: dict[str, str], **changes: Any) -> Looks:
@@ -39,13 +39,18 @@ def looks(probes: dict[str, str], **changes: Any) -> Looks:
         (looks(SILENT, upstream_age_s={"orders-1": 0.3}, provider=False), False),
         (looks({"controller": "refused", "orders-2": "refused"}, upstream_age_s={"orders-1": 0.3}), True),
         (looks(SILENT, pulse_age_s=0.4), False),
+        (looks(SILENT, silent=0), False),
+        (looks(SILENT, silent=LOOKS - 2), False),
+        (looks(SILENT, silent=0, provider=False), True),
+        (looks({"controller": "refused", "orders-1": "silent"}, silent=0), True),
     ],
     ids=[
         "all silent", "silent, though its provider says it runs", "two silent", "refused by two", "provider and we",
         "the provider alone", "we alone", "we alone, refused", "one other alone", "nobody could look", "one saw it serve",
         "one saw it start", "a standby has just heard it", "a standby heard it long ago",
         "one refusal against what a standby has just heard", "the provider against what a standby has just heard",
-        "two refusals outweigh it", "its agent was just heard",
+        "two refusals outweigh it", "its agent was just heard", "silent once", "silent not often enough", "silent once, and its provider says so",
+        "a refusal is no loss",
     ],
 )  # fmt: skip
 def test_a_verdict(seen: Looks, dead: bool):

@@ -217,6 +217,7 @@ _NUMBERS: tuple[tuple[str, str, str, Any], ...] = (
     ("a starting engine is dead", "an engine in crash recovery is taken for dead", "judge_looks", _only_down),
     ("a fresh stream means nothing", "a standby that just heard its primary is not asked", "judge_looks", _blind_to(upstream_age_s={})),
     ("a fresh pulse means nothing", "an agent that was just heard is not believed", "judge_looks", _blind_to(pulse_age_s=1e9)),
+    ("one look is enough", "links lose a fifth of all messages, and who is silent once is dead", "judge_looks", _blind_to(silent=verdict.LOOKS)),
     ("fail over at once", "an async service is failed over where a restart would lose nothing", "choose", _fail_over_first),
     ("restart for ever", "the restart that did not help is tried again", "choose", _restart_first),
     ("we are never deaf", "our own fault is taken for theirs", "first_look", _never_us),

@@ -26,7 +26,7 @@ from herder.proof.product.small import (
     stop,
     streams,
 )
-from herder.remedies.verdict import Looks, judge_looks
+from herder.remedies.verdict import LOOKS, Looks, judge_looks
 
 Handler = Callable[[Context, Small, Rules], Iterator[Act]]
 
@@ -240,7 +240,7 @@ def _looks(job: Context, world: Small, *, provider: bool | None, seen: str) -> L
             if streams(world, other, slot) and not seen:
                 ages[name(other)] = 0.1
     silent = not reached or member.old or bool(seen)
-    return Looks(probes, ages, provider, 60.0 if silent else 0.1, 1.5)
+    return Looks(probes, ages, provider, 60.0 if silent else 0.1, 1.5, LOOKS)
 
 
 def watch_server(job: Context, world: Small, rules: Rules) -> Iterator[Act]:
