@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 import msgspec
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from herder.engine.decide import Input, decide
@@ -33,6 +33,16 @@ PULSES = st.builds(
 )  # fmt: skip
 
 
+def word(*overrides: str) -> Pulse:
+    """Of orders-0: by which settings its commits do not wait."""
+    told = MemberPulse(member="orders-0", service="orders", term=1, reading=Reading(alive=True, overrides=overrides))
+    return Pulse(
+        version=FRAME_VERSION, server="liar", incarnation=1, agent_pid=1, life="a", seq=0, sent_ms=0, paused_ms=0, rss_kb=0,
+        disk_free=0, members=(told,),
+    )  # fmt: skip
+
+
+@example(0, [(word("every role has synchronous_commit = off"), 0.0), (word(), 0.0)])  # its page is opened, and is over
 @EFFORT
 @given(st.integers(0, 2), st.lists(st.tuples(PULSES, st.floats(0, 6)), min_size=1, max_size=6))
 def test_no_word_of_an_agent_ends_or_promotes_anything_that_is_not_its_own(slot: int, story: list[tuple[Pulse, float]]):
@@ -52,6 +62,8 @@ def test_no_word_of_an_agent_ends_or_promotes_anything_that_is_not_its_own(slot:
                 assert frozen, "a term above the log's freezes what would be decided on it"
             elif item.machine == SERVICE:
                 assert (slot, item.event) == (0, "durability_overridden")
+            elif item.event == "resolve":
+                assert (slot, world.get(item.machine).data["reason"]) == (0, "durability_overridden")
             elif item.machine not in own:
                 assert (item.machine, item.event) == (PRIMARY, "suspected")
         decision = decide(world, told, clock.now_ms(), Catalogue(failovers_per_hour=1).review)
