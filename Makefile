@@ -7,12 +7,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 UV ?= uv
 
 # Test workers: two a core, since tests of engines mostly wait. Each may run a PostgreSQL of its own, so not as many as a large
-# machine has cores.
+# machine has cores. Who runs what is said in tests/schedule.py, and where engines' data lies in tests/memory.py.
 JOBS ?= $(shell echo $$((2 * $$(nproc))))
 MAX_JOBS ?= 4
-
-# These run whole herders on real engines, and mostly wait for them: a file at a time on each of two workers.
-WHOLE := $(wildcard tests/acceptance tests/browser)
 
 # The stamps: an install is repeated when what it was made from is newer.
 RUNTIME := $(VENV)/.runtime
@@ -29,12 +26,8 @@ help:  ## say what there is
 demo: $(RUNTIME)  ## a fleet on this machine, a failure, and its recovery
 	@$(BIN)/herder demo $(ARGS)
 
-# Exit status 5 is "no test was selected", which ARGS='-k ...' makes of one half or the other.
-test: $(DEV)  ## every test: small ones in parallel, then those with whole herders
-	@status=0; \
-	$(BIN)/python -m pytest tests $(WHOLE:%=--ignore=%) -n $(JOBS) --maxprocesses=$(MAX_JOBS) --dist worksteal $(ARGS) || [ $$? -eq 5 ] || status=1; \
-	$(if $(WHOLE),$(BIN)/python -m pytest $(WHOLE) -n $(JOBS) --maxprocesses=2 --dist loadfile $(ARGS) || [ $$? -eq 5 ] || status=1;) \
-	exit $$status
+test: $(DEV)  ## every test: whole herders on two workers, the small ones beside them
+	$(BIN)/python -m pytest tests -n $(JOBS) --maxprocesses=$(MAX_JOBS) $(ARGS)
 
 retest: $(DEV)  ## what failed in the last `make test`, one by one
 	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none -n 0 $(ARGS) || [ $$? -eq 5 ]

@@ -60,8 +60,8 @@ def own_postgres_in(directory: Path, programs: Path | None = None) -> OwnPostgre
 
 @pytest.fixture(name="short_directory")
 def short_directory_fixture():
-    """In /tmp, because pytest's own directories are closed to the user that PostgreSQL runs as."""
-    directory = Path(tempfile.mkdtemp(prefix="herder-store-", dir="/tmp"))
+    """Of its own, because pytest's directories are closed to the user that PostgreSQL runs as."""
+    directory = Path(tempfile.mkdtemp(prefix="herder-store-"))
     directory.chmod(0o755)
     yield directory
     shutil.rmtree(directory)
@@ -69,7 +69,7 @@ def short_directory_fixture():
 
 @pytest.fixture(name="own_postgres", scope="module")
 def own_postgres_fixture():
-    directory = Path(tempfile.mkdtemp(prefix="herder-store-", dir="/tmp"))
+    directory = Path(tempfile.mkdtemp(prefix="herder-store-"))
     directory.chmod(0o755)
     server = own_postgres_in(directory)
     try:

@@ -25,7 +25,7 @@ from herder.ports.driver import MemberSpec, Reading, Role, SyncSet
 from tests.conformance.driver_suite import ALONE, Bench, DriverSuite, free_port, replace_spec, source, until
 
 TEMPLATES = Path(tempfile.gettempdir()) / f"herder-test-templates-{os.geteuid()}"
-"""Kept between runs, as a machine keeps them."""
+"""Shared by the workers, as the agents of a machine share them."""
 
 
 def member(base: Path, slot: int, major: int) -> MemberSpec:

@@ -29,8 +29,8 @@ class Clock:
 
 @pytest.fixture
 def place(monkeypatch):
-    """In /tmp, since PostgreSQL's user must be able to pass through."""
-    with tempfile.TemporaryDirectory(prefix="hd-", dir="/tmp") as name:
+    """Not pytest's, since PostgreSQL's user must be able to pass through."""
+    with tempfile.TemporaryDirectory(prefix="hd-") as name:
         Path(name).chmod(0o755)
         monkeypatch.setattr(tempfile, "tempdir", name)
         yield Path(name)
