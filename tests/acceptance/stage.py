@@ -40,7 +40,9 @@ T = TypeVar("T")
 WELL_S = 60.0
 """Seconds a service may take until it could stand the next fault: two cores are shared with all that is measured."""
 
-LOOK_S = 0.02
+LOOK_S = 0.05
+"""Seconds between looks, each of which costs herder and its engines some milliseconds of two cores that all share."""
+
 NOTICED_S = 2.0
 """A writer that waits longer than this was held up; shorter ones happen on two cores that all share."""
 
