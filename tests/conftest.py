@@ -1,12 +1,14 @@
-"""How all tests are run: where engines' data lies (memory.py), and which worker runs what (schedule.py)."""
+"""How all tests are run: where their data lies (memory.py), which worker runs what (schedule.py), what is removed (leftovers.py)."""
 
 from __future__ import annotations
 
+import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests import memory
+from tests import leftovers, memory
 
 if TYPE_CHECKING:
     from xdist.remote import Producer
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):  # a worker inherits what was set for all
         memory.use_memory(config)
+        config.add_cleanup(partial(leftovers.remove, time.time()))
 
 
 @pytest.hookimpl(optionalhook=True)
