@@ -55,8 +55,9 @@ INSIDE = """
 import sys, time, psycopg
 with psycopg.connect(sys.argv[1], autocommit=True) as connection:
     while True:
+        sent = time.monotonic()
         connection.execute("INSERT INTO inside VALUES (1)")
-        print(time.monotonic(), flush=True)
+        print(sent, time.monotonic(), flush=True)
 """
 
 
@@ -82,21 +83,25 @@ def address_of(service: Facts, member: Facts) -> str:
 
 
 @contextmanager
-def inside(service: Facts, member: Facts, server: Facts) -> Iterator[list[float]]:
-    """A client on the primary's own server, which no pulled cable cuts off; the times of its acknowledgements."""
+def inside(service: Facts, member: Facts, server: Facts) -> Iterator[list[tuple[float, float]]]:
+    """A client on the primary's own server, which no pulled cable cuts off; when its writes were sent and acknowledged."""
     query(service, "CREATE TABLE IF NOT EXISTS inside (number int)")
     words = ["ip", "netns", "exec", server["namespace"], sys.executable, "-c", INSIDE, address_of(service, member)]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=os.environ)
-    acks: list[float] = []
+    acks: list[tuple[float, float]] = []
     assert process.stdout is not None
     lines = process.stdout
 
+    def enter(line: str) -> None:
+        sent, seen = map(float, line.split())
+        acks.append((sent, seen))
+
     def read() -> None:
-        acks.extend(float(line) for line in lines)
+        for line in lines:
+            enter(line)
 
     reader = threading.Thread(target=read)
-    first = float(lines.readline())
-    acks.append(first)
+    enter(lines.readline())
     reader.start()
     try:
         yield acks
@@ -162,9 +167,12 @@ def test_cut_off_it_stops_by_itself_and_only_then_another_leads(leasing: Rig, st
         finally:
             faults.unsilence(server)
     after, events = until_well(leasing, name), moves(leasing, name, since)
-    assert acks[-1] > began, "cut off, it served whoever reached it"
+    sent, acked = acks[-1]
+    assert sent > began, "cut off, it served whoever reached it"
     assert stopped - began < LEASE_S + LATE_S
-    assert acks[-1] <= stopped < new_ack, "S1: nothing was acknowledged by two"
+    # Sent, not seen: on a busy machine a client reads an answer some milliseconds after its server is gone.
+    assert sent <= stopped < new_ack, "nothing is acknowledged by one that is stopped"
+    assert acked < new_ack, "S1: nothing was acknowledged by two"
     assert WAIT_S <= waited_s(events) < WAIT_S + LATE_S, told(events)
     assert leasing.member(name, old["id"])["role"] == "standby"
     assert not happened(events, "server", "fenced"), told(events)
