@@ -37,6 +37,7 @@ FACTS: tuple[dict[str, Any], ...] = tuple(
         {"planned": True},
         {"alone": True},
         {"no_data": sample.MEMBERS[0]},
+        {"evidence": {"disk": "full"}},
     )
 )
 """What may decide a guard; the first that does is taken."""

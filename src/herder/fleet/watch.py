@@ -14,6 +14,7 @@ from herder.engine.decide import Input
 from herder.engine.world import Machine, World
 from herder.fleet.durability import overridden
 from herder.fleet.merged import ArchivingHook, Merged, Words, state_codes
+from herder.machines.member import disk_was_full
 from herder.machines.registry import BY_KIND
 from herder.machines.table import CREATE
 from herder.ports.clock import Clock
@@ -170,7 +171,7 @@ class Watch:
         full_s = self._board.full_for(world.get(member.data["server"]).name, now) if member.id == primary.id else 0.0
         expected = Expected(
             member.id, member.state, member.data["role"], bool(member.data.get("deposed")), service.data["term"],
-            held=bool(moving), deposing=moving == "failover", primary_well=primary.state == "available",
+            held=bool(moving), full=disk_was_full(member.data, {}), deposing=moving == "failover", primary_well=primary.state == "available",
             settled_s=(self._clock.now_ms() - primary.data.get("led_ms", 0)) / 1000,
             relief=self._relief(service) if full_s else "",
         )  # fmt: skip

@@ -32,6 +32,16 @@ def keep_evidence(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
     return {"evidence": dict(brought.get("evidence", {})), "since_ill_ms": now_ms}
 
 
+def disk_was_full(facts: Facts, brought: Facts) -> bool:
+    """That is why it is known not to serve: its engine ran, and took no writes."""
+    return bool(facts.get("evidence", {}).get("disk") == "full")
+
+
+def ended_too(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
+    """What was seen of it before is not all any more."""
+    return {"evidence": dict(brought.get("evidence", {}))}
+
+
 def take_role(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
     """The role that a playbook gave it; whoever streams from it begins anew."""
     return {"role": brought.get("role", facts.get("role")), "led_ms": now_ms}
@@ -181,5 +191,7 @@ MEMBER = Table(
             why="the only member: it stops cleanly and comes back with its server"),
         Row("available", "rebooting", "restart", why="it stops cleanly and comes back with its server"),
         *noted_in(_LIVE, "last_read", guard=is_primary, update=read_last, why="what was last read of it, for whoever takes over"),
+        *noted_in(("unavailable",), "exited", guard=disk_was_full, update=ended_too,
+                  why="its disk was full, and now no process of it is left: room alone does not bring it back"),
     ),
 )  # fmt: skip

@@ -67,6 +67,7 @@ GROUPS: tuple[Group, ...] = (
         (
             Alone("service", "promoted", ("uncertain", "restart")), Alone("service", "abandoned", ("available",)),
             Alone("service", "blocked", ("available", "restart")), Alone("rebuild", "overdue", ("enrolling",)),
+            Alone("member", "exited", ("unavailable",)),
         ),
     ),
     Group(

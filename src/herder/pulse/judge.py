@@ -31,7 +31,7 @@ class Expected(msgspec.Struct, frozen=True):
     """What the log says of a member. term: the service's. held: a playbook that changes leadership is under way, so
     that a role may be ahead of the log for a moment. deposing: that is a failover, so the old primary may answer as long as it
     likes: nobody's commit counts until the failover has ended. primary_well: the log has the service's primary as available;
-    relief: a voter that has room to lead where the primary's disk is full, '' = none. settled_s: since it began to lead, was started again, or came back from being known dead.
+    relief: a voter that has room to lead where the primary's disk is full, '' = none; full: it is known not to serve since its disk was full. settled_s: since it began to lead, was started again, or came back from being known dead.
     """
 
     member: int
@@ -40,6 +40,7 @@ class Expected(msgspec.Struct, frozen=True):
     deposed: bool
     term: int
     held: bool = False
+    full: bool = False
     deposing: bool = False
     primary_well: bool = True
     relief: str = ""
@@ -72,7 +73,9 @@ _WATCHED = ("available", "uncertain", "unavailable")
 def judge(expected: Expected, pulse: MemberPulse, ages: Ages) -> list[Sign]:
     """Events that follow from one frame. Playbooks watch the members they hold, so only watched states are judged."""
     reading = pulse.reading
-    if pulse.exited and expected.state in ("available", "uncertain"):
+    if pulse.exited and (
+        expected.state in ("available", "uncertain") or (expected.state == "unavailable" and expected.full)
+    ):
         return [Sign("member", "exited", _exit_words(pulse), {"exit_line": pulse.exit_line, "term": pulse.term})]
     if expected.state not in _WATCHED or not reading.alive:
         if expected.state == "available" and not pulse.exited and ages.deaf_s > DEAF_PATIENCE_S:

@@ -14,6 +14,7 @@ from herder.engine.decide import Draft, Input, page_input
 from herder.engine.world import Machine, World
 from herder.governor.budget import failovers_left
 from herder.governor.gate import UNPARKED, Gate
+from herder.machines.member import disk_was_full
 from herder.machines.service import is_without_data
 from herder.machines.table import CREATE
 from herder.remedies.enrolment import enrols, kept, overtaken
@@ -166,7 +167,7 @@ class Catalogue:
             return []
         server_up = _server_up(draft, primary)
         standbys = could_lead(draft, service)
-        full = _disk_is_full(primary)
+        full = disk_was_full(primary.data, {})
         failed = "" if full else _failed_kind(draft, service)
         choice = choose(
             sync=service.data["sync"], standbys=len(standbys), server_up=server_up, failover_failed=failed == "failover",
@@ -190,7 +191,7 @@ class Catalogue:
         (what still answers there might not come back), and not beside another that says it leads.
         """
         primary = draft.get(service.data["primary"])
-        if not _server_up(draft, primary) or is_without_data(service.data, {}) or _disk_is_full(primary):
+        if not _server_up(draft, primary) or is_without_data(service.data, {}) or disk_was_full(primary.data, {}):
             return []
         if _another_leads(draft, service):
             return []
@@ -279,11 +280,6 @@ def _another_leads(draft: Draft, service: Machine) -> bool:
     """
     told = (member for member in _others(draft, service) if not member.data.get("deposed"))
     return any(each.state == "unavailable" and each.data.get("evidence", {}).get("role") == "primary" for each in told)
-
-
-def _disk_is_full(primary: Machine) -> bool:
-    """That is why it is known not to serve: its engine runs, and takes no writes."""
-    return bool(primary.data.get("evidence", {}).get("disk") == "full")
 
 
 def _comes_back(draft: Draft, service: Machine, primary: Machine) -> bool:

@@ -48,6 +48,11 @@ FOUND = (
          Item(3, 185.338, "provider_moody", 1), Item(4, 190.728, "kill_host", 2), Item(5, 210.284, "succession", -1)),
         services=None,
     ),
+    Found(
+        700003, "2330c34", "a primary whose disk was full, and whose engine ended before there was room, was never started again", 700003,
+        (Item(14, 361.826, "exercise", 0), Item(15, 362.364, "fill_disk", 0), Item(16, 391.009, "interrupt", 0)),
+        services=None,
+    ),
 )  # fmt: skip
 
 

@@ -134,3 +134,20 @@ def test_a_candidate_whose_disk_fills_up_meanwhile_leads_when_there_is_room_and_
         return fleet.lost("gold"), fleet.doubled("gold")
 
     assert story(play) == (0, [])
+
+
+def test_a_primary_whose_disk_was_full_and_whose_engine_has_ended_is_started_again():
+    """Found by seed 700003: room alone does not bring it back, and nothing else was looked for."""
+
+    async def play(fleet):
+        fleet.faults.kill_host(fleet.host("gold"))
+        await fleet.until(lambda: fleet.done("failover") == 1, 30)
+        await fleet.all_well(300)
+        fleet.faults.fill_disk(fleet.host("gold"), 60, how="stuck")
+        await fleet.until(lambda: fleet.paged("failover_blocked"), 20)
+        fleet.faults.kill_engine(fleet.host("gold"))
+        await pass_time(60)
+        await fleet.all_well(120)
+        return fleet.lost("gold"), fleet.doubled("gold")
+
+    assert story(play) == (0, [])

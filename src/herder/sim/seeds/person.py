@@ -21,6 +21,8 @@ from herder.sim.world import World
 MIDDLE_S = 20.0
 """A remedy that has not begun by then is not waited for."""
 
+DISKS = "the room on the disks of who may follow"
+
 JUMP_MAX_S = 120.0
 OUTAGE_LEAST = 5
 """Fewer hosts that fall at once are no mass outage to herder."""
@@ -113,12 +115,12 @@ class Player(Faults):
 
     def interrupt(self) -> None:
         """The primary's host or engine dies, and in the middle of its failover or restart so does the controller, the agent that
-        acts, or who leads now.
+        acts, or who leads now; or the disks of those who may follow have no room from then on.
         """
         leads = self._leading()
         if not leads.awake:
             return
-        victim = self._draw.choice(("the controller", "the agent that acts", "who leads then"))
+        victim = self._draw.choice(("the controller", "the agent that acts", "who leads then", DISKS))
         self._say("interrupt", f"{leads.name} dies, and {victim} in the middle of what follows")
         self._draw.choice((self.kill_host, self.kill_engine))(leads)
         self._wait_for_middle(leads, victim, 0.4 * self._draw.random(), self.lasts(1, 60))
@@ -140,6 +142,11 @@ class Player(Faults):
                 await asyncio.sleep(0.01)
             for host in heirs:
                 self.kill_host(host)
+            return
+        if victim == DISKS:  # herder learns of it with the next pulse, when it has chosen
+            for host in self._hosts_with(dead):
+                if host is not dead:
+                    self.fill_disk(host, down_s, how="nearly")
             return
         if victim == "the controller":
             await asyncio.sleep(after_s)
