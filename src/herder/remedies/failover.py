@@ -318,9 +318,9 @@ async def withdraw_promotion(hands: Hands, work: Machine) -> Outcome:
     that does not know that it lost its shard: a pledge to this newer state is on the agent's disk before anything else may
     lead, and the agent lets in nothing older from then on. One that leads by now has been promoted.
     """
-    candidate, attempt = hands.get(work.data["candidate"]), 0
+    candidate = hands.get(work.data["candidate"])
     while True:
-        tag = f".{attempt}"  # an agent does an intent once, also one that failed
+        tag = f".{hands.clock.now_ms()}"  # an agent does an intent once, also one that failed
         try:
             at = msgspec.convert(
                 await hands.ask(work, candidate, "pledge", tag=tag, answer_s=PLEDGE_ANSWER_S), Position
@@ -334,7 +334,6 @@ async def withdraw_promotion(hands: Hands, work: Machine) -> Outcome:
         else:
             why = f"{candidate.name} pledged at {at.timeline}:{format_lsn(at.lsn)}: it lets in no older order"
             return Outcome(Withdrawn.WITHDRAWN, why=why)
-        attempt += 1
         await hands.clock.sleep(CALL_BACK_PAUSE_S)
 
 
