@@ -13,10 +13,11 @@ import pytest
 
 from herder.drivers import processes
 from herder.drivers.binaries import check_executable, postgres_dir, postgres_dirs
-from herder.drivers.postgres import PostgresDriver, probe
+from herder.drivers.postgres import PostgresDriver, probe, segments
 from herder.drivers.postgres import config as settings
 from herder.drivers.postgres.control import FOREVER, crc32c, fork, parse_history
 from herder.drivers.postgres.hearing import SHORTEST_S
+from herder.drivers.postgres.layout import Layout
 from herder.drivers.postgres.probe import verdict
 from herder.drivers.postgres.session import connect_local
 from herder.drivers.processes import Account
@@ -26,6 +27,10 @@ from tests.conformance.driver_suite import ALONE, Bench, DriverSuite, free_port,
 
 TEMPLATES = Path(tempfile.gettempdir()) / f"herder-test-templates-{os.geteuid()}"
 """Shared by the workers, as the agents of a machine share them."""
+
+
+def maps_of(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/maps").read_text().splitlines()
 
 
 def member(base: Path, slot: int, major: int) -> MemberSpec:
@@ -231,6 +236,20 @@ class TestPostgres(DriverSuite):
         await bench.driver.pledge(second)
         assert (await bench.driver.read(second)).alive
         assert not await bench.has(second, "a")
+
+    async def test_a_killed_engine_that_is_stopped_leaves_no_shared_memory(self, bench: Bench):
+        """It is not started there again when it is copied anew or goes to the trash; 4096 such segments and nobody starts."""
+        first, _ = await bench.pair()
+        named = segments.named_in(Layout.of(first).pid_file)
+        assert named is not None
+        posix = {line.split()[-1] for line in maps_of((await bench.driver.read(first)).pid) if "/PostgreSQL." in line}
+        assert segments.give_back(named) == 0, "while it runs it is left alone"
+        assert posix, "it has a control segment"
+        os.kill((await bench.driver.read(first)).pid, signal.SIGKILL)
+        await bench.driver.stop(first, fast=False)
+        assert not [path for path in posix if Path(path).exists()]
+        assert str(named.ident) not in [line.split()[1] for line in segments.SYSV.read_text().splitlines()]
+        await bench.driver.start(first)
 
     async def test_a_standby_whose_promotion_is_under_way_does_not_pledge(self, bench: Bench):
         """An order to promote that gave way to a newer one has been given all the same: the engine will lead."""

@@ -403,7 +403,11 @@ def clear(directory: Path, settings: Mapping[str, str], *, keep: bool) -> None:
     """
     if not directory.is_dir():
         return
+    from herder.drivers.postgres import segments  # noqa: PLC0415  imports that a quiet watchdog never needs
+
     _end_controller(directory)
+    # of engines that end with their host: the kernel of a real one would go with it
+    memory = [left for each in directory.glob("**/postmaster.pid") if (left := segments.named_in(each)) is not None]
     try:
         if (directory / "VERSION").exists():
             from herder.wiring import tear_down  # noqa: PLC0415  a second of imports that a quiet watchdog never needs
@@ -412,6 +416,8 @@ def clear(directory: Path, settings: Mapping[str, str], *, keep: bool) -> None:
     finally:  # whatever went wrong there, no process stays
         procs.kill_until_gone(partial(procs.working_under, directory), KILL_S)
         faults.sweep(directory)
+        for segment in memory:
+            segments.give_back(segment)
     if not keep:
         shutil.rmtree(directory, ignore_errors=True)
         if directory.exists():

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from herder.drivers import processes
-from herder.drivers.postgres import config, layout
+from herder.drivers.postgres import config, layout, segments
 from herder.drivers.postgres.layout import Layout
 from herder.drivers.postgres.session import last_words
 from herder.drivers.processes import POLL_S, Account
@@ -138,8 +138,10 @@ async def clear(paths: Layout) -> int:
     """Kill what is left in the directory and forget the first process; returns how many were killed.
 
     Backends of a dead postmaster still acknowledge. A stale pid file names somebody else's process soon, or a zombie of
-    ours, and PostgreSQL then refuses to start; with no process left in the directory it is safe to remove.
+    ours, and PostgreSQL then refuses to start; with no process left in the directory it is safe to remove. It names the shared
+    memory that was left, too: who is copied anew or goes to the trash has no next start that would give it back.
     """
+    left = segments.named_in(paths.pid_file)
     try:
         first = int(paths.pid_file.read_text().splitlines()[0])
     except (FileNotFoundError, NotADirectoryError, IndexError, ValueError):
@@ -148,6 +150,8 @@ async def clear(paths: Layout) -> int:
     if first > 0:
         processes.reap(first)
         paths.pid_file.unlink(missing_ok=True)
+    if left is not None:
+        segments.give_back(left)
     return killed
 
 
