@@ -53,7 +53,10 @@ EXPECTED = ("available", "uncertain", "upgrading")
 """States of a server whose pulse should come, or may be told to have come all the while: a reboot that is called off."""
 
 KNOWN = ("uncertain", "unavailable")
-"""States in which the log knows of a server's silence: only its pulse, or a new life that is begun, leads out of them."""
+KNOWN_AGAIN_S = 2.0
+"""States in which the log knows of a server's silence, so that it is no news. It may become some without a further pulse: what was
+heard before it fell silent is committed when the store is back, minutes later.
+"""
 
 StormGate = Callable[[Words, float], Words]
 """Silent servers (machine ids) and the monotonic now in; those that may be told of now out."""
@@ -265,7 +268,7 @@ class Watch:
         servers = self._machines(slots)
         states = world.columns.state[servers]
         running = states == state_codes("server", "available")[0]
-        self._board.let_be(slots[np.isin(states, state_codes("server", *KNOWN))])
+        self._board.look_again(slots[np.isin(states, state_codes("server", *KNOWN))], now, KNOWN_AGAIN_S)
         slots, servers = slots[running], servers[running]
         if len(servers):
             allowed = np.isin(servers, self.storm(servers, now))

@@ -301,14 +301,10 @@ class Board:
         """A deadline was set: the next scan may not be later."""
         self._none_before = min(self._none_before, deadline)
 
-    def look_again(self, slots: Slots, now: float) -> None:
-        """These were found silent: `silent` gives them again after LOOK_AGAIN_S, unless they are heard."""
-        self.of_servers.deadline[slots] = now + LOOK_AGAIN_S
-        self._expects_by(now + LOOK_AGAIN_S)
-
-    def let_be(self, slots: Slots) -> None:
-        """These are known to be silent: they are no news until they are heard."""
-        self.of_servers.deadline[slots] = math.inf
+    def look_again(self, slots: Slots, now: float, after_s: float = LOOK_AGAIN_S) -> None:
+        """These were found silent: `silent` gives them again after so many seconds, unless they are heard."""
+        self.of_servers.deadline[slots] = now + after_s
+        self._expects_by(now + after_s)
 
     def silent_for(self, server: str, now: float) -> float:
         """Seconds since its last frame (0 when it is not expected)."""

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from herder.engine.decide import Input, decide
 from herder.engine.world import World
-from herder.fleet.watch import Watch
+from herder.fleet.watch import KNOWN_AGAIN_S, Watch
 from herder.ports.driver import Reading, Role
 from herder.ports.wire import FRAME_VERSION, MemberPulse, Pulse
 from herder.pulse.board import Board
@@ -106,6 +106,22 @@ def test_a_reboot_that_is_called_off_leaves_a_server_whose_silence_is_told():
     assert (server.id, "silent") not in [(item.machine, item.event) for item in post.told], "it is being rebooted"
     sample.change(world, server.id, state="available")
     post.wait(1)
+    post.look()
+    assert (server.id, "silent") in [(item.machine, item.event) for item in post.told]
+
+
+def test_a_server_whose_last_pulse_is_committed_after_it_fell_silent_is_told():
+    """Found by seed 800390: the store was down while its host died, and came back with what had been heard before."""
+    world = since(sample.well(), 60)
+    server = world.named("server", "srv-6")
+    assert server is not None
+    sample.change(world, server.id, state="uncertain")
+    post = Post(world)
+    post.wait(20)
+    post.look()
+    assert post.told == []
+    sample.change(world, server.id, state="available")
+    post.wait(KNOWN_AGAIN_S + 0.1)
     post.look()
     assert (server.id, "silent") in [(item.machine, item.event) for item in post.told]
 

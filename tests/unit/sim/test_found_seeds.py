@@ -53,6 +53,11 @@ FOUND = (
         (Item(14, 361.826, "exercise", 0), Item(15, 362.364, "fill_disk", 0), Item(16, 391.009, "interrupt", 0)),
         services=None,
     ),
+    Found(
+        800390, "24508d2", "what was heard of a host before it died was committed after it had, and its silence was never told", 800390,
+        (Item(30, 88.764, "freeze_controller"), Item(46, 451.222, "outage", -1), Item(48, 454.337, "store_down"),
+         Item(51, 469.708, "attrition")),
+    ),
 )  # fmt: skip
 
 
