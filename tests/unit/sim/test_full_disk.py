@@ -80,13 +80,18 @@ def test_a_primary_whose_disk_is_full_goes_on_where_a_failover_could_lose_someth
     assert story(play) == ({"available"}, 0, 0)
 
 
+async def full_after_its_only_failover(fleet):
+    """The budget of the hour is used up, then the new primary's disk fills up for a minute."""
+    fleet.faults.kill_host(fleet.host("gold"))
+    await fleet.until(lambda: fleet.done("failover") == 1, 30)
+    await fleet.all_well(300)
+    fleet.faults.fill_disk(fleet.host("gold"), 60, how="stuck")
+    await fleet.until(lambda: fleet.paged("failover_blocked"), 20)
+
+
 def test_a_full_disk_whose_failover_is_blocked_is_no_restart_and_ends_with_the_room():
     async def play(fleet):
-        fleet.faults.kill_host(fleet.host("gold"))
-        await fleet.until(lambda: fleet.done("failover") == 1, 30)
-        await fleet.all_well(300)
-        fleet.faults.fill_disk(fleet.host("gold"), 60, how="stuck")
-        await fleet.until(lambda: fleet.paged("failover_blocked"), 20)
+        await full_after_its_only_failover(fleet)
         began = len(list(fleet.committed.of_kind("restart")))
         await pass_time(40)
         assert (fleet.state("gold"), len(list(fleet.committed.of_kind("restart")))) == ("unavailable", began)
@@ -140,11 +145,7 @@ def test_a_primary_whose_disk_was_full_and_whose_engine_has_ended_is_started_aga
     """Found by seed 700003: room alone does not bring it back, and nothing else was looked for."""
 
     async def play(fleet):
-        fleet.faults.kill_host(fleet.host("gold"))
-        await fleet.until(lambda: fleet.done("failover") == 1, 30)
-        await fleet.all_well(300)
-        fleet.faults.fill_disk(fleet.host("gold"), 60, how="stuck")
-        await fleet.until(lambda: fleet.paged("failover_blocked"), 20)
+        await full_after_its_only_failover(fleet)
         fleet.faults.kill_engine(fleet.host("gold"))
         await pass_time(60)
         await fleet.all_well(120)
