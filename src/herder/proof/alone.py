@@ -67,7 +67,9 @@ GROUPS: tuple[Group, ...] = (
         (
             Alone("service", "promoted", ("uncertain", "restart")), Alone("service", "abandoned", ("available",)),
             Alone("service", "blocked", ("available", "restart")), Alone("rebuild", "overdue", ("enrolling",)),
-            Alone("member", "exited", ("unavailable",)),
+            Alone("member", "exited", ("unavailable",)), Alone("failover", "overdue", ("withdrawing",)),
+            Alone("failover", "retire", ("withdrawing",)), Alone("switchover", "overdue", ("withdrawing",)),
+            Alone("switchover", "retire", ("withdrawing",)),
         ),
     ),
     Group(

@@ -356,7 +356,8 @@ def restart_primary(job: Context, world: Small, rules: Rules) -> Iterator[Act]:
     elif in_reach(world, slot):
         yield Act(f"the agent of {name(slot)} refuses", world, "failed", whom=slot)
     if world.members[slot].runs and world.members[slot].role == PRIMARY:
-        yield from follow_each(job, world, job.everybody & ~(1 << slot), slot)
+        astray = sum(1 << other for other in slots(job.everybody & ~(1 << slot)) if world.members[other].source != slot)
+        yield from follow_each(job, world, astray, slot)
 
 
 def runs_as_standby(world: Small, slot: int) -> bool:
