@@ -11,9 +11,9 @@ import os
 import pwd
 from pathlib import Path
 
-SYSV = Path("/proc/sysvipc/shm")
-POSIX = Path("/dev/shm")
-IPC_RMID = 0
+from herder.drivers.postgres.segments import IPC_RMID, POSIX, SYSV, listed
+
+__all__ = ["POSIX", "SYSV", "engine_users", "remove"]
 
 
 def remove(since: float, users: frozenset[int] | None = None) -> int:
@@ -37,14 +37,9 @@ def engine_users() -> frozenset[int]:
 
 def _sysv(since: float, users: frozenset[int]) -> list[int]:
     """Ids of segments that nobody has attached and whose maker is dead."""
-    try:
-        names, *rows = (line.split() for line in SYSV.read_text(encoding="ascii").splitlines())
-    except OSError:
-        return []
-    found = [{name: int(value) for name, value in zip(names, row, strict=False)} for row in rows]
     return [
         each["shmid"]
-        for each in found
+        for each in listed()
         if each["nattch"] == 0
         and each["cuid"] in users
         and each["ctime"] >= int(since)

@@ -40,6 +40,15 @@ def named_in(pid_file: Path) -> Segment | None:
         return None
 
 
+def listed() -> list[dict[str, int]]:
+    """Every System V segment of this machine, by the kernel's own names of its columns (shmid, nattch, cpid, ...)."""
+    try:
+        names, *rows = (line.split() for line in SYSV.read_text(encoding="ascii").splitlines())
+    except (OSError, ValueError):
+        return []
+    return [{name: int(value) for name, value in zip(names, row, strict=False)} for row in rows]
+
+
 def give_back(segment: Segment) -> int:
     """Remove it and what it leads to, once no process has it; how many were removed. Another's, or one in use, is left."""
     if not _is_abandoned(segment):
@@ -53,16 +62,10 @@ def give_back(segment: Segment) -> int:
 
 def _is_abandoned(segment: Segment) -> bool:
     """It is still the one with this key, nobody has it attached, and its creator is gone."""
-    try:
-        names, *rows = (line.split() for line in SYSV.read_text(encoding="ascii").splitlines())
-    except (OSError, ValueError):
+    found = next((row for row in listed() if row["shmid"] == segment.ident), None)
+    if found is None or found["key"] & 0xFFFF_FFFF != segment.key & 0xFFFF_FFFF:
         return False
-    for row in rows:
-        found = {name: int(value) for name, value in zip(names, row, strict=False)}
-        if found["shmid"] == segment.ident:
-            same = found["key"] & 0xFFFF_FFFF == segment.key & 0xFFFF_FFFF
-            return same and not found["nattch"] and started_at(found["cpid"]) is None
-    return False
+    return not found["nattch"] and started_at(found["cpid"]) is None
 
 
 def _control(libc: ctypes.CDLL, ident: int) -> int:
