@@ -1,4 +1,4 @@
-"""What killed PostgreSQLs leave in the kernel, removed when a run of tests ends.
+"""What a run of tests that was broken off leaves: engines without a test, and what killed PostgreSQLs leave in the kernel.
 
 A postmaster that is killed leaves a System V segment (a few bytes, but a machine has 4096 of them, and then no PostgreSQL starts)
 and its POSIX segments (half a megabyte). The next start in the same directory removes both; here the directory is gone.
@@ -9,11 +9,34 @@ from __future__ import annotations
 import ctypes
 import os
 import pwd
+import signal
 from pathlib import Path
 
 from herder.drivers.postgres.segments import IPC_RMID, POSIX, SYSV, listed
 
-__all__ = ["POSIX", "SYSV", "engine_users", "remove"]
+__all__ = ["POSIX", "SYSV", "end_all_in", "engine_users", "remove"]
+
+
+def end_all_in(directory: Path) -> int:
+    """Kill what works in this directory, or was started with a path in it; how many.
+
+    A worker that was killed for a test that hung cannot end its engines.
+    """
+    ended, of = 0, f"{directory}/"
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            handle = os.pidfd_open(int(process.name))  # first: the number may come to mean another
+        except OSError:
+            continue
+        try:
+            if of in f"{process.joinpath('cwd').readlink()}/" or of in process.joinpath("cmdline").read_text():
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+                ended += 1
+        except (OSError, UnicodeDecodeError):
+            continue  # it has ended, or is another user's
+        finally:
+            os.close(handle)
+    return ended
 
 
 def remove(since: float, users: frozenset[int] | None = None) -> int:

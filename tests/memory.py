@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import leftovers
+
 SHM = Path("/dev/shm")
 PREFIX = "ht-"
 """Short, and followed by the pid of its owner: paths of unix sockets have 107 bytes."""
@@ -54,6 +56,7 @@ def use_memory(config: pytest.Config, place: Path = SHM) -> None:
         return
     for left in place.glob(f"{PREFIX}*"):
         if left.stat().st_uid == os.geteuid() and not owner_lives(left):
+            leftovers.end_all_in(left)
             shutil.rmtree(left, ignore_errors=True)
     made = place / f"{PREFIX}{os.getpid()}"
     made.mkdir(mode=0o711)  # engines' user passes through
@@ -63,6 +66,7 @@ def use_memory(config: pytest.Config, place: Path = SHM) -> None:
     def give_back() -> None:
         del os.environ["TMPDIR"]
         tempfile.tempdir = before
+        leftovers.end_all_in(made)
         shutil.rmtree(made)
 
     config.add_cleanup(give_back)

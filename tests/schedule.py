@@ -34,6 +34,23 @@ class Schedule(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         return self._scopes[nodeid]
 
+    def remove_node(self, node: WorkerController) -> str | None:
+        """A worker has ended: returns the test that it died of, which is not tried again; what it had not begun goes to others."""
+        work = self.assigned_work.pop(node)
+        died_of = next((test for tests in work.values() for test, done in tests.items() if not done), None)
+        for scope, tests in work.items():
+            tests |= {test: True for test in tests if test == died_of}
+            if not all(tests.values()):
+                self.workqueue[scope] = tests
+        for each in self.nodes:
+            self._reschedule(each)
+        return died_of
+
+    def _reschedule(self, node: WorkerController) -> None:
+        """One that came for a worker that ended has not collected its tests at first; it is asked again when it has."""
+        if node in self.registered_collections:
+            super()._reschedule(node)
+
     def _assign_work_unit(self, node: WorkerController) -> None:
         """The next piece that this worker may take; a worker for which there is none is not needed any more."""
         scope = self._next_for(node)

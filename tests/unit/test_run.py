@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -47,6 +48,29 @@ def test_there_is_room_only_in_a_memory_that_has_it(tmp_path: Path):
     assert not memory.has_room(tmp_path / "missing", bytes_free=0)
     assert not memory.has_room(Path("/proc"), bytes_free=0)
     assert not memory.has_room(memory.SHM, bytes_free=1 << 60)
+
+
+WORKS = "import os, sys; os.chdir(sys.argv[1]); print(flush=True); sys.stdin.read()"
+
+
+def test_what_still_works_in_a_directory_of_the_run_is_ended_and_nothing_else(tmp_path: Path):
+    mine, other = tmp_path / "mine", tmp_path / "mine-too"
+    (mine / "data").mkdir(parents=True)
+    other.mkdir()
+    made = [
+        subprocess.Popen([sys.executable, "-c", WORKS, *words], stdin=-1, stdout=-1, text=True)
+        for words in ([mine / "data"], ["/", mine / "data"], [other])
+    ]
+    try:
+        for process in made:
+            assert process.stdout
+            process.stdout.readline()
+        assert leftovers.end_all_in(mine) == 2
+        assert [process.wait() for process in made[:2]] == [-signal.SIGKILL] * 2
+        assert made[2].poll() is None
+    finally:
+        for process in made:
+            process.communicate("")
 
 
 @needs_shm
