@@ -102,6 +102,8 @@ class Storm:
         without any silence. Give it to `Loop.watch`.
         """
         world, moves, spans = self._world(), committed.decision.moves, getattr(committed, "spans", ())
+        if any(move.kind == _INCIDENT for move in moves):
+            self._pending = (-np.inf, ())  # what was proposed is in the log: what falls from now on is judged beside it
         fallen = [NO_SERVERS]
         fallen += [_servers_of(world, move.kind, np.array([move.machine], np.uint32))
                    for move in moves if (move.kind, move.source, move.target) in _FALLS and not _planned(world, move.machine)]  # fmt: skip
@@ -257,6 +259,7 @@ def incident_facts(scopes: list[str], verdict: Verdict) -> dict[str, Any]:
             "evidence": {"first_look": dict(verdict.evidence)}}  # fmt: skip
 
 
+_INCIDENT = BY_KIND["incident"].code
 _FALLS = frozenset(
     (BY_KIND[kind].code, BY_KIND[kind].state_codes["available"], BY_KIND[kind].state_codes[target])
     for kind in ("server", "member")

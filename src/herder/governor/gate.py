@@ -94,7 +94,9 @@ class Gate:
         if frozen := self._frozen(service, playbook):
             return Held(Reason.FROZEN, 0, frozen)
         wanted = needs_of(self._draft, service, playbook) if needs is None else needs
-        held = self._missing(service, wanted) or self._turn(service, playbook)
+        if (held := self._missing(service, wanted)) is not None or self._waited_for(service):
+            return held
+        held = self._turn(service, playbook)
         if held is None and (spent := self._spent(service, playbook)):
             return Held(Reason.BUDGET, 0, spent)
         return held
@@ -104,6 +106,13 @@ class Gate:
             if dependency.data["what"] in needs and concerns(self._draft, dependency, service):
                 return Held(Reason.DEPENDENCY, dependency.id, f"it needs {dependency.name}, which does not answer")
         return None
+
+    def _waited_for(self, service: Machine) -> bool:
+        """Does a playbook that holds the service wait for it (a failover, whose primary has no follower yet, for a rebuild)? Then
+        it is of that one's turn, and has its slot: if it waited for another, both would wait for ever.
+        """
+        holder = self._draft.find(service.data.get("playbook", 0))
+        return holder is not None and holder.live
 
     def _turn(self, service: Machine, playbook: str) -> Held | None:
         if playbook not in WAVED:

@@ -110,7 +110,6 @@ def test_what_falls_besides_while_it_is_verified_is_the_same_storm():
     post = Post()
     post.silent(*Z1)
     post.commit()
-    post.wait(COMMIT_S + 1)
     post.silent(*range(2, 40, 4))
     (item,) = post.said
     assert (item.event, item.facts["scopes"]) == ("spread", ["zone:z1", "zone:z2"])
@@ -247,6 +246,22 @@ def test_a_second_storm_elsewhere_is_an_incident_of_its_own_once_the_first_is_de
     assert post.silent(*range(2, 40, 4)) == []
     (item,) = post.said
     assert (item.create, item.facts["scopes"]) == ("incident", ["zone:z2"])
+
+
+def test_what_falls_just_after_an_incident_of_our_own_is_over_is_a_storm_at_once():
+    """Seed 800584: our clock jumped, and a moment later all hosts were booted; remedies began before it was seen."""
+    post = Post()
+    post.storm.tick()
+    at_s = post.clock.monotonic() + 0.5
+    post.clock.monotonic = lambda: at_s  # type: ignore[method-assign]
+    post.wait(4.0)
+    post.storm.tick()
+    post.commit()
+    assert post.incident().state == "ours"
+    post.storm.tick()
+    post.commit(Input(post.incident().id, "hearing", {"evidence": {}}))
+    assert post.silent(*Z1) == []
+    assert [item.create for item in post.said] == ["incident"]
 
 
 def test_what_falls_in_a_storm_is_not_learnt_from():

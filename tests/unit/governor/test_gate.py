@@ -93,6 +93,17 @@ def test_a_turn_for_its_primary_is_none_for_its_standbys():
     assert held(recovering([sample.SERVICE, sample.SERVICE]), "rebuild") is None
 
 
+@pytest.mark.parametrize(("state", "waits"), [("repointing", False), ("done", True)])
+def test_a_rebuild_that_a_failover_waits_for_is_of_its_turn_and_has_its_slot(state: str, waits: bool):
+    """Seed 800550: the wave waited for the failover, the failover for the rebuild, and the rebuild for its turn."""
+    world = recovering([sample.SERVICE])
+    sample.put(world, sample.PLAYBOOK, "failover", state, **sample.playbook_facts())
+    service = world.get(sample.SERVICE)
+    sample.change(world, sample.SERVICE, data=service.data | {"playbook": sample.PLAYBOOK})
+    assert (held(world, "rebuild") is not None) == waits
+    assert (held(world, "rebuild", spent=lambda *_: "used up") is not None) == waits
+
+
 def test_turns_are_taken_by_plan_then_primaries_before_standbys():
     order = [(rank, playbook) for rank in (0, 1, 2) for playbook in ("failover", "rebuild")]
     assert [lane_of(rank, playbook) for rank, playbook in order] == list(range(LANES))

@@ -58,6 +58,14 @@ FOUND = (
         (Item(30, 88.764, "freeze_controller"), Item(46, 451.222, "outage", -1), Item(48, 454.337, "store_down"),
          Item(51, 469.708, "attrition")),
     ),
+    Found(
+        800550, "ef498e6", "a failover waited for a rebuild, the rebuild for its turn in the recovery, and the recovery for the failover", 800550,
+        (Item(2, 64.706, "interrupt"), Item(4, 76.106, "outage", 2)),
+    ),
+    Found(
+        800584, "ef498e6", "all hosts that fell just after an incident of our own were seen as single failures for five seconds", 800584,
+        (Item(18, 426.033, "clock_jump", 2), Item(19, 426.639, "outage", 2)),
+    ),
 )  # fmt: skip
 
 
