@@ -38,7 +38,8 @@ class Input:
 @dataclass(slots=True)
 class Decision:
     """What a batch comes to. after: the machines it changes, as they will be. at_rest: services that nobody need look at
-    again until something of them moves. dropped: inputs that meant nothing, with the reason (counted, not logged).
+    again until something of them moves. dropped: inputs that meant nothing, with the reason (counted, not logged). unsettled:
+    what the review still wanted after its last round, a programmer's error; '' when it wanted nothing.
     """
 
     moves: list[Move] = field(default_factory=list)
@@ -47,6 +48,7 @@ class Decision:
     after: dict[int, Machine] = field(default_factory=dict)
     at_rest: list[int] = field(default_factory=list)
     dropped: list[tuple[Input, str]] = field(default_factory=list)
+    unsettled: str = ""
 
 
 class Draft:
@@ -136,7 +138,11 @@ Review = Callable[[Draft], Sequence[Input]]
 
 
 def decide(world: World, inputs: Sequence[Input], now_ms: int, review: Review | None = None) -> Decision:
-    """Step a batch: each input through its table, what rows emit after it, then the review, until nothing follows."""
+    """Step a batch: each input through its table, what rows emit after it, then the review, until nothing follows.
+
+    A review that does not settle is given up, and what was decided until then stands: one service that its remedies cannot agree
+    on may not keep all others from theirs.
+    """
     draft = Draft(world, now_ms)
     decision = Decision()
     _step_all(draft, inputs, decision)
@@ -144,7 +150,8 @@ def decide(world: World, inputs: Sequence[Input], now_ms: int, review: Review | 
     while review is not None and (more := review(draft)):
         rounds += 1
         if rounds > ROUNDS_MAX:
-            raise RuntimeError(f"the review does not settle: {more[0].create or more[0].event}")
+            decision.unsettled = f"the review does not settle: {more[0].create or more[0].event}, {more[0].why}"
+            break
         _step_all(draft, more, decision)
     decision.after, decision.at_rest = draft.changed, draft.at_rest
     return decision

@@ -149,6 +149,8 @@ class Shard:
         while True:
             now_ms = self.clock.now_ms()
             decision = decide(self.world, [item for item in wanted if isinstance(item, Input)], now_ms, review)
+            if decision.unsettled:
+                log.error("a bug of herder: %s", decision.unsettled, exc_info=RuntimeError(decision.unsettled))
             if not decision.moves or await self._write(self._formed(decision, now_ms), taken):
                 for service in decision.at_rest:
                     self.world.attention.dismiss(service)

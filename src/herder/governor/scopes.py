@@ -96,9 +96,13 @@ def ill(world: World, servers: Ids) -> NDArray[np.bool_]:
 
 
 def in_doubt(world: World, servers: Ids) -> NDArray[np.bool_]:
-    """Which of these are uncertain, or hold a member that is: silent, and nobody has shown that they are down. A mask, shape (n,)."""
+    """Which of these are uncertain, or hold a primary that is: silent, and nobody has shown that they are down. A mask, shape (n,).
+
+    Not a standby: without its stream it is uncertain as long as its primary is known to be down.
+    """
     states, members = world.columns.state, world.fact(servers, "member", 0, np.uint32)
-    held = (states[members] == _MEMBER["uncertain"]) & (world.columns.kind[members] == BY_KIND["member"].code)
+    leads = world.fact(world.fact(members, "service", 0, np.uint32), "primary", 0, np.uint32) == members
+    held = (states[members] == _MEMBER["uncertain"]) & (world.columns.kind[members] == BY_KIND["member"].code) & leads
     found: NDArray[np.bool_] = (states[servers] == _SERVER_UNCERTAIN) | held
     return found
 

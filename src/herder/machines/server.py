@@ -18,8 +18,8 @@ def _next(facts: Facts) -> int:
 
 
 def settled(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:
-    """It runs: the count of tries starts anew."""
-    return {"boots": 0}
+    """It runs: the count of tries starts anew, and a reboot that was planned is over, however its life was heard of."""
+    return rebooted(facts, brought, now_ms) if facts.get("planned") else {"boots": 0}
 
 
 def counted_out(facts: Facts, brought: Facts, now_ms: int) -> dict[str, Any]:

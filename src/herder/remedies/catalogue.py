@@ -368,7 +368,7 @@ def _gone(draft: Draft, service: Machine) -> list[Input]:
 
 def _all_well(draft: Draft, service: Machine) -> list[Input]:
     """Everything of it is well: its pages are over."""
-    if service.state != "available" or any(draft.get(m).state != "available" for m in service.data["members"]):
+    if service.state != "available" or not _whole(draft, service):
         return []
     return [Input(page.id, "resolve", why="all its members serve") for page in _passing_pages(draft, service)]
 
@@ -383,6 +383,11 @@ def _at_rest(draft: Draft, service: Machine) -> bool:
         return not draft.open_pages(service.id)
     if service.state != "available" or draft.playbooks_of(service.id) or _passing_pages(draft, service):
         return False
+    return _whole(draft, service)
+
+
+def _whole(draft: Draft, service: Machine) -> bool:
+    """Do all its members serve, and on a sync plan have a vote? One without is rebuilt: its pages are not over."""
     members = [draft.get(ident) for ident in service.data["members"]]
     enrolled = {*service.data["voters"], service.data["primary"]}
     return all(

@@ -65,10 +65,15 @@ def needed_as_it_is(hands: Hands, member: Machine) -> str:
 
 
 async def bring_back(hands: Hands, server: Machine) -> bool:
-    """Start the engine on a server that has just booted; does it do its work again? If not, the catalogue sees to it."""
+    """Start the engine on a server that has just booted; does it do its work again? If not, the catalogue sees to it.
+
+    Never one that led: another was promoted since, and started as it is it would take writes beside that one.
+    """
     member = hands.world().find(server.data.get("member", 0))
     if member is None or not member.live:
         return True
+    if member.data.get("deposed") or needed_as_it_is(hands, member):
+        return False
     args: dict[str, float] = {}
     try:
         if hands.service(member).data.get("on_isolation") == "stop" and member.data["role"] == "primary":

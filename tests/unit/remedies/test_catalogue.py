@@ -256,6 +256,16 @@ def test_a_rebuild_that_fails_again_and_again_is_paged_and_goes_on():
     assert (page.create, page.facts["reason"], rebuild.create) == ("page", "rebuild_fails", "rebuild")
 
 
+def test_a_member_without_a_vote_that_cannot_be_rebuilt_now_keeps_its_page():
+    """Seed 800951: the page was made and resolved in turns, and the control plane ended at each look. The gate is closed meanwhile."""
+    world = sample.well(voters=[OTHER])
+    world.get(VOTER).data.update(rebuilds=REBUILD_TRIES, rebuild_ms=0)
+    sample.put(world, 30, "freeze", "frozen", name="freeze-fleet", scope="fleet", by="ann", why="")
+    decision = settled(world)
+    assert decision.unsettled == ""
+    assert [(each.kind, each.state) for each in decision.after.values() if each.kind == "page"] == [("page", "open")]
+
+
 def test_two_failing_rebuilds_are_one_page():
     world = with_states(sample.well(sync=False, voters=[]), m1="unavailable", m2="unavailable")
     for ident in (VOTER, OTHER):

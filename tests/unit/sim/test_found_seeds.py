@@ -63,6 +63,17 @@ FOUND = (
         (Item(2, 64.706, "interrupt"), Item(4, 76.106, "outage", 2)),
     ),
     Found(
+        710913, "ef498e6", "a server whose planned reboot was over was booted 2,000 s later as if it were planned, and its deposed primary started", 710913,
+        (Item(0, 68.427, "rollout", 4), Item(1, 69.449, "provider_down", 4), Item(2, 148.64, "kill_agent", -1),
+         Item(21, 556.85, "kill_host", 1), Item(55, 786.005, "kill_host", 1)),
+        services=None,
+    ),
+    Found(
+        710927, "c9feece", "an incident of our own waited for standbys that were uncertain, and they for their primary, which it kept from being started", 710927,
+        (Item(2, 190.582, "outage", -1), Item(13, 504.509, "outage", -1)),
+        services=None,
+    ),
+    Found(
         800584, "ef498e6", "all hosts that fell just after an incident of our own were seen as single failures for five seconds", 800584,
         (Item(18, 426.033, "clock_jump", 2), Item(19, 426.639, "outage", 2)),
     ),

@@ -121,7 +121,7 @@ def _of_units(shelf: Shelf, kind: Kind, slot: int, tables: Mapping[str, Seen]) -
         if state.effect is not None:
             yield narrow(Context(
                 state.effect.name, ident, name, unit.state, slot=slot, primary=shelf.primary, needed=needed,
-                planned=server.planned, everybody=(1 << kind.members) - 1, up=_up(shelf, ("available",)), sync=kind.sync,
+                planned=server.planned and not needed and not member.deposed, everybody=(1 << kind.members) - 1, up=_up(shelf, ("available",)), sync=kind.sync,
                 well=member.state not in ("retiring", "retired", "terminated"), rank=unit.rank,
                 asks=1 << slot if unit.rank else 0,
             ))  # fmt: skip

@@ -279,8 +279,9 @@ def boot_server(job: Context, world: Small, rules: Rules) -> Iterator[Act]:
         yield Act(f"the server of {name(slot)} is booted", booted, "up", (("member_back", False),), whom=slot)
         back = _brought_back(job, booted) if job.planned else None
         if back is not None:
-            words = f"the server of {name(slot)} is booted with its member"
-            yield Act(words, back, "up", (("member_back", True),), whom=slot)
+            works = slot == job.primary or streams(back, slot, job.primary)
+            words = f"the server of {name(slot)} is booted with its member{'' if works else ', which does not stream'}"
+            yield Act(words, back, "up", (("member_back", works),), whom=slot)
     if booted != world:
         yield Act(f"the server of {name(slot)} is booted; the answer is lost", booted, whom=slot)
     if (worse := harmed(world)) is not None:
@@ -297,8 +298,7 @@ def _brought_back(job: Context, world: Small) -> Small | None:
     asked = ask(world, job.slot, job)
     if asked is None or not job.well or asked.members[job.slot].role not in (PRIMARY, STANDBY):
         return None
-    begun = settle(change(asked, job.slot, runs=True))
-    return begun if job.slot == job.primary or streams(begun, job.slot, job.primary) else None
+    return settle(change(asked, job.slot, runs=True))
 
 
 def end_server(job: Context, world: Small, rules: Rules) -> Iterator[Act]:

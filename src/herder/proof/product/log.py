@@ -207,6 +207,8 @@ class Log:
         for table in self.tables.values():
             table.fired.clear()
         decision = decide(world, cause, NOW_MS, self.review)
+        if decision.unsettled:
+            raise RuntimeError(decision.unsettled)
         after: dict[int, Machine] = dict(world.cells)
         for ident, machine in decision.after.items():
             if machine.entered:
