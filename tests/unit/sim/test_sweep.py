@@ -1,5 +1,6 @@
 """The crash sweep: points are numbered and the same in each run, kills happen where they say, and a difference is told."""
 
+import threading
 from io import StringIO
 
 import pytest
@@ -332,12 +333,17 @@ def test_a_run_that_parts_from_another_at_its_second_kill_is_the_run_from_the_be
     assert told == [play(SWITCHOVER, (kill, second)) for second in seconds]
 
 
-def test_a_run_that_says_nothing_is_no_run_that_passed():
+def test_a_run_that_says_nothing_is_no_run_that_passed(monkeypatch):
     kill = Kill(0, When.BEFORE)
     with pytest.raises(RuntimeError, match="1 of 1 runs said nothing"):
         parted(lambda fork: play(RESTART, (kill,), fork=fork), [Kill(2, When.BEFORE)], _die)
     with pytest.raises(RuntimeError, match="1 of 1 runs said nothing"):  # a point that is never reached
         parted(lambda fork: play(RESTART, (kill,), fork=fork), [Kill(999, When.BEFORE)], lambda run: run)
+    monkeypatch.setattr("herder.sim.sweep.fork.SILENT_S", 0.5)
+    with pytest.raises(RuntimeError, match="1 of 1 runs said nothing"):
+        parted(
+            lambda fork: play(RESTART, (kill,), fork=fork), [Kill(2, When.BEFORE)], lambda _: threading.Event().wait()
+        )
 
 
 def _die(run):

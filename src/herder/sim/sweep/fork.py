@@ -10,12 +10,17 @@ import asyncio
 import gc
 import os
 import pickle
+import select
+import signal
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from herder.sim.sweep.points import Kill
 
 T = TypeVar("T")
+
+SILENT_S = 120.0
+"""Real seconds that a child may take, a hundred times what one does: a fork beside threads may hang for ever on a lock of theirs."""
 
 
 class Fork:
@@ -50,10 +55,7 @@ class Fork:
             self.mine, self._answer = kill, writing
             return True
         os.close(writing)
-        with os.fdopen(reading, "rb") as answer:
-            said = answer.read()
-        os.waitpid(child, 0)
-        if said:
+        if said := _heard(reading, child):
             self.told.append(pickle.loads(said))  # noqa: S301  from our own child
         else:
             self.lost.append(kill)  # raised here it would be a crash of whoever reached the point
@@ -63,6 +65,21 @@ class Fork:
         """In a child: what it has to say."""
         with os.fdopen(self._answer, "wb") as answer:
             pickle.dump(words, answer)
+
+
+def _heard(reading: int, child: int) -> bytes:
+    """What the child says until it ends; one that is silent for too long is ended."""
+    said = b""
+    try:
+        while select.select([reading], [], [], SILENT_S)[0]:
+            if not (part := os.read(reading, 1 << 16)):
+                return said
+            said += part
+        os.kill(child, signal.SIGKILL)
+        return b""
+    finally:
+        os.close(reading)
+        os.waitpid(child, 0)
 
 
 def parted(play: Callable[[Fork], T], seconds: Sequence[Kill], tell: Callable[[T], Any]) -> list[Any]:
