@@ -218,9 +218,11 @@ class Follower:
                 log.warning("the projection waits for the store: %s", error.message)
                 self._wake.set()
                 await self._clock.sleep(RETRY_S)
-            except Collision:
-                log.exception(
-                    "another controller writes the projection of shard %d: this one stops following", self._shard
+            except Collision as error:  # it took the shard: this one's next commit will find that out too
+                log.warning(
+                    "another controller writes the projection of shard %d, this one stops following: %s",
+                    self._shard,
+                    error,
                 )
                 self._lost = True
 

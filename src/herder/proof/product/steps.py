@@ -65,10 +65,16 @@ def _held_back(before: Machines, after: Machines, decision: Decision) -> Iterato
                 continue
             if begun in ENDS_SOMETHING and was.state in FREEZING:
                 yield f"S7: a {begun} begins while remedies are frozen: the {kind} is {was.state}"
-            if begun in TAKES_TURNS and was.state == "recovering" and max(now.data.get("upto") or (0,)) < SERVICE:
+            turn = max(now.data.get("upto") or (0,)) >= SERVICE or (begun == "rebuild" and _waited_for(before))
+            if begun in TAKES_TURNS and was.state == "recovering" and not turn:
                 yield f"S7: a {begun} begins, and its turn in the recovery has not come"
             if begun in ASKS_PROVIDER and kind == "dependency" and was.state in DOWN and was.data["what"] == "provider":
                 yield f"S8: a {begun} begins while its provider is {was.state}"
+
+
+def _waited_for(before: Machines) -> bool:
+    """Does one that had its turn wait for a follower? A rebuild that waited for a turn of its own would keep it waiting for ever."""
+    return any(machine.kind in LEADING and machine.state == "repointing" for machine in before.values())
 
 
 def _is_boot(machine: Machine, event: int) -> bool:
