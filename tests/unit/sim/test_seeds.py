@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from herder.assembly import ControlPlane
 from herder.fleet import commands
 from herder.model.errors import InvalidInput
 from herder.ports.driver import SyncSet
@@ -192,6 +193,15 @@ def test_a_crash_of_a_handler_is_a_finding(monkeypatch):
 
 
 # ---- the small parts
+
+
+def test_a_control_plane_that_ends_whenever_it_begins_is_a_finding_and_no_run_without_end(monkeypatch):
+    async def end(_: ControlPlane) -> None:
+        raise RuntimeError("the review does not settle")
+
+    monkeypatch.setattr(ControlPlane, "run", end)
+    result = run_plan(draw_plan(3, hours=0.25, services=3), ())
+    assert "took its shard 201 times and ended each time" in str(result.found[0])
 
 
 def test_shrinking_keeps_what_is_needed_and_nothing_else():
