@@ -58,21 +58,26 @@ def needed_as_it_is(hands: Hands, member: Machine) -> str:
     service = hands.service(member)
     if len(service.data["members"]) > 1 and service.data["primary"] == member.id:
         return f"{member.name} leads"
-    for playbook in hands.world().playbooks_of(service.id):
-        if playbook.kind in ("failover", "switchover"):
-            return f"{playbook.name} may need {member.name}"
+    if moves := _lead_moves(hands, member):
+        return f"{moves[0].name} may need {member.name}"
     return ""
+
+
+def _lead_moves(hands: Hands, member: Machine) -> list[Machine]:
+    """Playbooks that are about to give the lead of its service to another."""
+    live = hands.world().playbooks_of(hands.service(member).id)
+    return [playbook for playbook in live if playbook.kind in ("failover", "switchover")]
 
 
 async def bring_back(hands: Hands, server: Machine) -> bool:
     """Start the engine on a server that has just booted; does it do its work again? If not, the catalogue sees to it.
 
-    Never one that led: another was promoted since, and started as it is it would take writes beside that one.
+    Never one that led, or whose lead moves at this moment: as it is it would take writes beside the one that leads next.
     """
     member = hands.world().find(server.data.get("member", 0))
     if member is None or not member.live:
         return True
-    if member.data.get("deposed") or needed_as_it_is(hands, member):
+    if member.data.get("deposed") or (member.data["role"] == "primary" and _lead_moves(hands, member)):
         return False
     args: dict[str, float] = {}
     try:

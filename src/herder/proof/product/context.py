@@ -115,13 +115,14 @@ def _up(shelf: Shelf, states: tuple[str, ...]) -> int:
 def _of_units(shelf: Shelf, kind: Kind, slot: int, tables: Mapping[str, Seen]) -> Iterator[Context]:
     member, server = shelf.members[slot], shelf.servers[slot]
     leads = kind.members > 1 and shelf.primary == slot
-    needed = leads or any(work.kind in _MOVES_LEAD for work in shelf.works)
+    moves = any(work.kind in _MOVES_LEAD for work in shelf.works)
+    needed = leads or moves
     for ident, name, unit in ((kind.member(slot), "member", member), (kind.server(slot), "server", server)):
         state: State = tables[name].by_name[unit.state]
         if state.effect is not None:
             yield narrow(Context(
                 state.effect.name, ident, name, unit.state, slot=slot, primary=shelf.primary, needed=needed,
-                planned=server.planned and not needed and not member.deposed, everybody=(1 << kind.members) - 1, up=_up(shelf, ("available",)), sync=kind.sync,
+                planned=server.planned and not member.deposed and not (moves and shelf.primary == slot), everybody=(1 << kind.members) - 1, up=_up(shelf, ("available",)), sync=kind.sync,
                 well=member.state not in ("retiring", "retired", "terminated"), rank=unit.rank,
                 asks=1 << slot if unit.rank else 0,
             ))  # fmt: skip
