@@ -383,6 +383,8 @@ def _at_rest(draft: Draft, service: Machine) -> bool:
         return not draft.open_pages(service.id)
     if service.state != "available" or draft.playbooks_of(service.id) or _passing_pages(draft, service):
         return False
+    if any(draft.get(ident).state == "unavailable" for ident in service.data["servers"]):
+        return False  # it is booted after a pause; its member may look well by a late answer of the life before
     return _whole(draft, service)
 
 

@@ -74,6 +74,12 @@ def test_the_only_member_waits_for_its_server_and_is_restarted_then():
     assert begun(with_states(alone, s0="unavailable")) == []
 
 
+def test_a_service_that_looks_well_is_looked_at_until_its_servers_are_booted():
+    """Seed 801188: a restart's answer came after its server had died again; the service was at rest, and nobody started the server."""
+    assert settled(sample.small()).at_rest == [SERVICE]
+    assert settled(with_states(sample.small(), s0="unavailable")).at_rest == []
+
+
 def test_a_server_of_which_nothing_runs_is_not_restarted_on():
     """The provider's word comes a beat before the silence shows."""
     world = dead_primary(sample.small())
