@@ -69,6 +69,7 @@ class Walk:
             for i in inputs
         ]
         decision = decide(self.world, inputs, self.now_ms, self.review)
+        assert decision.unsettled == ""
         if decision.moves:
             columns, notes = pack(decision.moves)
             body = Body(FORMAT, "moves", "", columns, notes)

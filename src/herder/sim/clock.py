@@ -267,7 +267,7 @@ def run(main: Callable[[], Awaitable[_T]]) -> _T:
         asyncio.set_event_loop(loop)
         result = loop.run_until_complete(_as_coroutine(main))
         _cancel_rest(loop)
-    except (Deadlock, RuntimeError):  # a loop that was stopped says so with the latter
+    except RuntimeError:  # a deadlock, or a loop that was stopped for a crash
         _raise_crash(loop)
         raise
     finally:

@@ -43,7 +43,9 @@ def dead_primary(world: World | None = None, **service: Any) -> World:
 def settled(world: World, *inputs: Input, now_ms: int = NOW) -> Decision:
     """What comes of these, or of a tick."""
     world.attention.rouse()
-    return decide(world, list(inputs), now_ms, CATALOGUE.review)
+    decision = decide(world, list(inputs), now_ms, CATALOGUE.review)
+    assert decision.unsettled == ""
+    return decision
 
 
 def kinds(decision: Decision) -> list[str]:
