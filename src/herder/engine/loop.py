@@ -172,7 +172,7 @@ class Loop:
         self.dropped += len(committed.decision.dropped)
         for item, reason in committed.decision.dropped:
             log.debug("dropped %s for %s: %s", item.event, item.machine, reason)
-        if committed.moved or committed.spans:
+        if committed.moves or committed.spans:
             self._start_effects(committed)
             for watcher in list(self._watchers):
                 watcher(committed)

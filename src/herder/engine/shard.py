@@ -11,7 +11,7 @@ from herder.engine.bulk import Bulk, Cohort, chunks, decide_bulk
 from herder.engine.decide import Decision, Input, Review, decide
 from herder.engine.follower import Follower
 from herder.engine.projection import history_rows, unit_rows
-from herder.engine.record import FORMAT, Body, Broken, Record, Span, as_record, open_record, pack, seal, takeover
+from herder.engine.record import FORMAT, Body, Broken, Move, Record, Span, as_record, open_record, pack, seal, takeover
 from herder.engine.world import World
 from herder.model.errors import Conflict, HerderError, Unreachable
 from herder.ports.clock import Clock
@@ -39,32 +39,39 @@ class ShardLost(HerderError):
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """What a commit did. moved: machines in the order of their single moves; spans: those that moved in bulk (neither:
-    nothing fired, nothing was written). singles: what of a bulk must be stepped one by one, and was not yet.
+    """What a commit did. moves: single moves in their order; spans: those that moved in bulk (neither: nothing fired, nothing
+    was written). Both also hold what an earlier attempt wrote, whose end was not learnt then. decision: of the last round
+    only. singles: what of a bulk must be stepped one by one, and was not yet.
     """
 
     seq: int
-    moved: tuple[int, ...]
+    moves: tuple[Move, ...]
     decision: Decision
     spans: tuple[Span, ...] = ()
     singles: tuple[Input, ...] = ()
 
+    @property
+    def moved(self) -> tuple[int, ...]:
+        """Machines in the order of their single moves."""
+        return tuple(move.machine for move in self.moves)
+
 
 @dataclass(slots=True)
 class _Taken:
-    """What came into the world during one commit."""
+    """What came into the world and was told to nobody yet: more than one record, when an earlier attempt is found in the log."""
 
-    moved: list[int] = field(default_factory=list)
+    moves: list[Move] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """One formed record. batch: as it is given to the store."""
+    """One formed record. batch: as it is given to the store. moves: its single moves, as they were decided."""
 
     stored: StoredRecord
     record: Record
     batch: Batch
+    moves: Sequence[Move] = ()
 
 
 class Shard:
@@ -83,6 +90,7 @@ class Shard:
         self._span_moves = 0
         self._snapshotting: asyncio.Task[None] | None = None
         self._attempts: dict[bytes, _Attempt] = {}  # by hash, all at seq + 1
+        self._taken = _Taken()
 
     async def open(self, owner: str, lease_ttl_s: float) -> None:
         """Take the lease with a takeover record, then replay through it. Raises Broken (named) or LeaseHeld."""
@@ -120,45 +128,47 @@ class Shard:
 
     @property
     def unsure(self) -> bool:
-        """The end of an append was never learnt: the next commit looks for it."""
-        return bool(self._attempts)
+        """The next commit has something to look for, or to tell: an append whose end was never learnt, or one that was found
+        in the log by a commit that failed itself, so that nobody knows of its moves yet.
+        """
+        return bool(self._attempts or self._taken.moves or self._taken.spans)
 
     async def commit(self, inputs: Sequence[Item] | Proposal, review: Review | None = None) -> Committed:
         """Decide, append, take it in: one record for single inputs, one for each part of a bulk. Raises Conflict (a claim
         is taken, nothing written), Unreachable (the store is gone; nothing was written, or what was is found again),
         ShardLost.
         """
-        taken = _Taken()
         singles: list[Input] = []
         async with self._lock:
-            await self._look_for_attempts(taken)
+            await self._look_for_attempts()
             wanted = inputs(self.world) if callable(inputs) else inputs
             bulks = [item for item in wanted if not isinstance(item, Input)]
             decision = Decision()
             if len(bulks) < len(wanted) or not bulks:
-                decision = await self._commit_singles(wanted, inputs, review, taken)
+                decision = await self._commit_singles(wanted, inputs, review)
             for bulk in bulks:
                 for part in chunks(bulk):
-                    singles.extend(await self._commit_bulk(part, taken))
+                    singles.extend(await self._commit_bulk(part))
+            taken, self._taken = self._taken, _Taken()
         self._snapshot_when_due()
-        return Committed(self.world.seq, tuple(taken.moved), decision, tuple(taken.spans), tuple(singles))
+        return Committed(self.world.seq, tuple(taken.moves), decision, tuple(taken.spans), tuple(singles))
 
     async def _commit_singles(
-        self, wanted: Sequence[Item], inputs: Sequence[Item] | Proposal, review: Review | None, taken: _Taken
+        self, wanted: Sequence[Item], inputs: Sequence[Item] | Proposal, review: Review | None
     ) -> Decision:
         while True:
             now_ms = self.clock.now_ms()
             decision = decide(self.world, [item for item in wanted if isinstance(item, Input)], now_ms, review)
             if decision.unsettled:
                 log.error("a bug of herder: %s", decision.unsettled, exc_info=RuntimeError(decision.unsettled))
-            if not decision.moves or await self._write(self._formed(decision, now_ms), taken):
+            if not decision.moves or await self._write(self._formed(decision, now_ms)):
                 for service in decision.at_rest:
                     self.world.attention.dismiss(service)
                 return decision
             # an earlier attempt is in the log: ids are chosen in the world of the moment
             wanted = inputs(self.world) if callable(inputs) else inputs
 
-    async def _commit_bulk(self, part: Bulk | Cohort, taken: _Taken) -> list[Input]:
+    async def _commit_bulk(self, part: Bulk | Cohort) -> list[Input]:
         """Returns what of it must be stepped one by one."""
         while True:
             now_ms = self.clock.now_ms()
@@ -166,7 +176,7 @@ class Shard:
             if not len(found.moves):
                 return found.singles
             body = Body(FORMAT, "moves", "", found.moves.tobytes(), [], found.spans, found.births)
-            if await self._write(self._formed_of(body, now_ms), taken):
+            if await self._write(self._formed_of(body, now_ms)):
                 return found.singles
 
     def _formed(self, decision: Decision, now_ms: int) -> _Attempt:
@@ -183,7 +193,7 @@ class Shard:
             history=history,
             projected=along,
         )
-        return _Attempt(stored, open_record(stored, self._last), batch)
+        return _Attempt(stored, open_record(stored, self._last), batch, decision.moves)
 
     def _formed_of(self, body: Body, now_ms: int) -> _Attempt:
         """A record of spans; its projection always follows."""
@@ -195,32 +205,32 @@ class Shard:
             raise RuntimeError("the shard is not open")
         return seal(self.number, self._last.seq + 1, self.world.epoch, now_ms, self._last.hash, body)
 
-    async def _write(self, attempt: _Attempt, taken: _Taken) -> bool:
+    async def _write(self, attempt: _Attempt) -> bool:
         """Append it and take in what is at its seq then. False: an earlier attempt of ours is there instead."""
         self._attempts[attempt.stored.hash] = attempt
         written = await self._append(attempt.batch)
-        self._take_in(written, taken)
+        self._take_in(written)
         return written == attempt.stored.hash
 
-    def _take_in(self, written: bytes, taken: _Taken) -> None:
+    def _take_in(self, written: bytes) -> None:
         """The attempt that is in the log becomes the state; all others at its seq can never be."""
         attempt = self._attempts[written]
         record = attempt.record
         moved = self.world.apply(record)
-        taken.moved.extend(moved)
-        taken.spans.extend(record.spans)
+        self._taken.moves.extend(attempt.moves)
+        self._taken.spans.extend(record.spans)
         self._single_moves += len(moved)
         self._span_moves += len(record.columns) - len(moved)
         self._last = attempt.stored
         self._attempts.clear()
         self.follower.follow(record, carried=attempt.batch.projected)
 
-    async def _look_for_attempts(self, taken: _Taken) -> None:
+    async def _look_for_attempts(self) -> None:
         """An append whose end was never learnt may have been committed since."""
         if self._attempts:
             found = await self.store.read(self.number, self.world.seq + 1)
             if found is not None:
-                self._take_in(self._mine(found), taken)
+                self._take_in(self._mine(found))
 
     async def _append(self, batch: Batch) -> bytes:
         """Returns the hash of the record that is at this seq now: this one's, or that of an earlier attempt of ours."""

@@ -84,13 +84,17 @@ class Falls:
         return at[known]
 
     def fall(self, servers: Ids, now: float, window_s: float) -> int:
-        """These fell now; one that fell within the window already keeps its moment. Returns how many are new."""
+        """These fell now; one whose silence goes on keeps its moment. Returns how many are new: had not within the window.
+
+        Who was well in between fell again, and now: by its first fall it would be forgotten while it has just fallen.
+        """
         slots = self.slots(servers)
-        new = slots[self.fell_at[slots] <= now - window_s]
-        self.fell_at[new] = now
-        if len(new):
-            self._recent.append((now, new))
-        return len(new)
+        new = self.fell_at[slots] <= now - window_s
+        fell = slots[new | (self.silent_at[slots] < now - STILL_S)]
+        self.fell_at[fell] = now
+        if len(fell):
+            self._recent.append((now, fell))
+        return int(np.count_nonzero(new))
 
     def hush(self, servers: Ids, now: float) -> None:
         """These are silent now."""
@@ -102,7 +106,7 @@ class Falls:
             self._recent.popleft()
         if not self._recent:
             return np.empty(0, np.intp)
-        slots = np.concatenate([fallen for _, fallen in self._recent])
+        slots = np.concatenate([fallen[self.fell_at[fallen] == at] for at, fallen in self._recent])
         still = ill(world, self.ids[slots]) | (self.silent_at[slots] >= now - STILL_S)
         kept: NDArray[np.intp] = slots[still & ~self.inside(slots, without)]
         return kept

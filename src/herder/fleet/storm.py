@@ -87,7 +87,7 @@ class Storm:
             return silent[:0]
         self._silent_at = now
         world = self._world()
-        self.falls.follow(world, now)
+        self._follow(world, now)
         self._new_falls += self.falls.fall(silent, now, self.limits.window_s)
         self.falls.hush(silent, now)
         self._judge(world, now)
@@ -101,7 +101,7 @@ class Storm:
         """Members and servers that went from available to ill, whoever told it: an engine that crashes everywhere falls
         without any silence. Give it to `Loop.watch`.
         """
-        world, moves, spans = self._world(), committed.decision.moves, getattr(committed, "spans", ())
+        world, moves, spans = self._world(), committed.moves, getattr(committed, "spans", ())
         if any(move.kind == _INCIDENT for move in moves):
             self._pending = (-np.inf, ())  # what was proposed is in the log: what falls from now on is judged beside it
         fallen = [NO_SERVERS]
@@ -115,9 +115,20 @@ class Storm:
         servers = np.unique(np.concatenate(fallen))
         if len(servers):
             now = self._clock.monotonic()
-            self.falls.follow(world, now)
+            self._follow(world, now)
             self._new_falls += self.falls.fall(servers, now, self.limits.window_s)
             self._judge(world, now)
+
+    def _follow(self, world: World, now: float) -> None:
+        """Servers that were made since; and at first what fell just before, as the log has it, for whoever told of it may be
+        another controller: with half of a storm each, neither would see one.
+        """
+        began = len(self.falls.ids) == 0
+        self.falls.follow(world, now)
+        if not began:
+            return
+        for age_s, servers in _fallen_before(world, self._clock.now_ms(), self.limits.window_s):
+            self.falls.fall(servers, now - age_s, self.limits.window_s)
 
     def _judge(self, world: World, now: float) -> None:
         """The first look; what already has its incident is not counted again."""
@@ -188,7 +199,7 @@ class Storm:
         if slowly:
             self._check_budgets(world, now_ms)
         if slowly or self._ticks == 1:  # a million servers' scopes take half a second to read: not when they fall
-            self.falls.follow(world, now)
+            self._follow(world, now)
 
     def _learn(self, elapsed: float, *, storm: bool) -> None:
         """What falls in a storm is no everyday."""
@@ -221,7 +232,7 @@ class Storm:
         """Over as soon as everything in its scope is well. What is ours ends by its own effect."""
         if incident.state == "ours" or now_ms - incident.since_ms < self.limits.window_s * 1000 / 2:
             return
-        self.falls.follow(world, self._clock.monotonic())
+        self._follow(world, self._clock.monotonic())
         servers = self.falls.standing_in([str(scope) for scope in incident.data["scopes"]])
         if not ill(world, servers).any():
             why = f"all {len(servers)} servers in {incident.data['scope']} and what they hold are well"
@@ -273,6 +284,16 @@ def _planned(world: World, machine: int) -> bool:
     service = world.find(world.get(machine).service)
     playbook = world.find(service.data.get("playbook", 0)) if service is not None else None
     return playbook is not None and playbook.kind == "switchover" and playbook.live
+
+
+def _fallen_before(world: World, now_ms: int, window_s: float) -> list[tuple[float, Ids]]:
+    """Servers that are ill, or hold who is, since less than the window: (how long, s; servers), the oldest first."""
+    servers, members = (world.ids_in(kind, "uncertain", "unavailable") for kind in ("server", "member"))
+    members = np.array([ident for ident in members.tolist() if not _planned(world, ident)], np.uint32)
+    stand_on = np.concatenate([servers, _servers_of(world, BY_KIND["member"].code, members)])
+    ago_s = (now_ms - world.columns.since_ms[np.concatenate([servers, members])]) / 1000
+    ages = np.unique(ago_s[np.abs(ago_s) < window_s])[::-1]
+    return [(age_s, np.unique(stand_on[ago_s == age_s])) for age_s in ages.tolist()]
 
 
 def _servers_of(world: World, kind: int, machines: Ids) -> Ids:

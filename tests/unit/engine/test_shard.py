@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 import msgspec
@@ -232,6 +234,58 @@ async def test_a_retry_after_such_a_commit_goes_on(frail: yard.FrailStore, clock
     clock.at_ms += 500
     await shard.commit(inputs)
     assert all(server.state == "available" for server in shard.world.of_kind("server"))
+
+
+def whims(chance: random.Random, frail: yard.FrailStore) -> None:
+    """A third of appends is not done, or is and nobody hears of it; after half of those the log cannot be read at first."""
+
+    def lose(number: int) -> BaseException | None:
+        if chance.random() > 1 / 3:
+            return None
+        frail.unread = chance.choice((0, 1))
+        return yard.unknown()
+
+    frail.before = frail.after = lose
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_every_move_is_told_once_and_in_order_whatever_the_store_does(
+    store: MemoryStore, clock: yard.VirtualClock, seed: int
+):
+    """Effects begin with what is told: a move that nobody hears of is a step that waits for its deadline."""
+    frail = yard.FrailStore(store)
+    shard = await yard.opened(frail, clock)
+    whims(random.Random(seed), frail)
+    told: list[tuple[int, int, int]] = []
+    for step in story.STORY:
+        clock.at_ms += step.wait_ms
+        inputs = story.inputs_of(step, shard.world, clock.at_ms)
+        committed = None
+        while committed is None:
+            with suppress(Unreachable):
+                committed = await shard.commit(inputs, story.review)
+                told += [(move.machine, move.version, move.event) for move in committed.moves]
+    written = [open_record(record, None) for record in store._shards[0].log[1:]]
+    assert told == [
+        (int(row["machine"]), int(row["version"]), int(row["event"])) for each in written for row in each.columns
+    ]
+    assert len(told) > 80
+
+
+async def test_what_a_refused_command_found_in_the_log_is_told_next(frail: yard.FrailStore, clock: yard.VirtualClock):
+    shard = await yard.opened(frail, clock)
+    frail.after, frail.unread = yard.once(yard.unknown()), 1
+    with pytest.raises(Unreachable):
+        await shard.commit(made(shard))
+
+    def refuse(world: World) -> list[Input]:
+        raise NotFound("there is no such service")
+
+    with pytest.raises(NotFound):
+        await shard.commit(refuse)
+    assert shard.unsure
+    assert len((await shard.commit([])).moves) > 3
+    assert not shard.unsure
 
 
 # ---- snapshots and the projection

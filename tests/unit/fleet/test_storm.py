@@ -21,9 +21,9 @@ from tests.unit.governor.test_freezes_and_budgets import busy, many, service
 class Post:
     """A storm governor over a world; what it submits is committed when the test says so."""
 
-    def __init__(self, services: int = 40, budget: Budget | None = None) -> None:
-        self.world: World = many(services)
-        self.clock = VirtualClock(sample.NOW_MS)
+    def __init__(self, services: int = 40, budget: Budget | None = None, before: Post | None = None) -> None:
+        self.world: World = before.world if before else many(services)
+        self.clock = before.clock if before else VirtualClock(sample.NOW_MS)
         self.signs = Ourselves()
         self.said: list[Input] = []
         self.storm = Storm(
@@ -41,7 +41,7 @@ class Post:
         decision = decide(self.world, inputs, self.clock.now_ms())
         for machine in decision.after.values():
             self.world.put(machine)
-        self.storm.on_commit(SimpleNamespace(decision=decision, spans=()))
+        self.storm.on_commit(SimpleNamespace(moves=decision.moves, spans=()))
         return decision
 
     def wait(self, seconds: float) -> None:
@@ -132,6 +132,51 @@ def test_what_came_back_is_not_counted():
                     Input(service(number) + 1, "well"))  # fmt: skip
     assert len(post.silent(*Z1[4:8])) == 4
     assert post.said == []
+
+
+def fallen(post: Post, *numbers: int) -> None:
+    """Silent, and told so at once."""
+    post.silent(*numbers)
+    post.commit(*(Input(service(number) + 2, "silent") for number in numbers))
+
+
+def test_who_was_well_in_between_falls_anew():
+    """By its first fall it would be forgotten before the others fall with it."""
+    post = Post()
+    fallen(post, *Z1[:2])
+    post.wait(5)
+    post.commit(*(Input(service(number) + 2, "heard") for number in Z1[:2]))
+    post.wait(4)
+    fallen(post, *Z1[:2])
+    post.wait(2)
+    assert not [item for item in post.said if item.create]
+    post.silent(*Z1[2:5])
+    (item,) = post.said
+    assert item.facts["scopes"] == ["zone:z1"]
+
+
+def test_a_silence_that_goes_on_is_one_fall():
+    post = Post()
+    for _ in range(60):
+        post.silent(*Z1[:3])
+        post.wait(0.25)
+    before = len(post.storm.falls.fallen(post.world, post.clock.monotonic(), 10.0))
+    assert before == 3
+    assert len(post.storm.falls._recent) < 5
+
+
+def test_a_controller_that_takes_over_knows_what_fell_just_before():
+    post = Post()
+    fallen(post, *Z1[:3])
+    post.wait(3)
+    other = Post(before=post)
+    other.silent(*Z1[3:6])
+    (item,) = other.said
+    assert (item.facts["scopes"], item.facts["total"]) == (["zone:z1"], 6)
+    late = Post(before=post)
+    late.wait(11)
+    late.silent(*Z1[3:6])
+    assert late.said == []
 
 
 def test_falls_that_lie_apart_are_no_storm():

@@ -77,6 +77,15 @@ FOUND = (
         800584, "ef498e6", "all hosts that fell just after an incident of our own were seen as single failures for five seconds", 800584,
         (Item(18, 426.033, "clock_jump", 2), Item(19, 426.639, "outage", 2)),
     ),
+    Found(
+        820027, "947702f", "a host that had fallen seconds before all did was counted by its first fall, and their storm was not seen", 820027,
+        (Item(0, 136.993, "nats_down", -1), Item(2, 144.599, "reboot_host", 1), Item(3, 144.801, "kill_agent", 1), Item(4, 153.397, "outage", 1)),
+    ),
+    Found(
+        820282, "947702f", "of a storm that two controllers told by halves neither saw one", 820282,
+        (Item(0, 35.982, "kill_host", -1), Item(8, 380.968, "kill_agent", -1), Item(9, 382.595, "interrupt", 1),
+         Item(10, 383.103, "store_stalls", 1), Item(11, 386.395, "outage", 1)),
+    ),
 )  # fmt: skip
 
 

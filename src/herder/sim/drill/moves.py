@@ -43,14 +43,14 @@ class Moves:
     def take(self, committed: Committed) -> None:
         """One commit."""
         edges = self.edges
-        for move in committed.decision.moves:
+        for move in committed.moves:
             edge = (move.kind, move.source, move.event, move.target)
             edges[edge] = edges.get(edge, 0) + 1
         for span in committed.spans:
             edge = (span.kind, span.source, span.event, span.target)
             edges[edge] = edges.get(edge, 0) + span.count
             self.total += span.count
-        self.total += len(committed.decision.moves)
+        self.total += len(committed.moves)
 
     def states(self) -> dict[tuple[int, int], int]:
         """(kind, state) by code -> machines that are in it now."""

@@ -142,7 +142,7 @@ class Observer:
         if (last := plane.shard._last) is not None:  # noqa: SLF001  a commit does not say how long its record is
             self.log_bytes += len(last.body)
         looks, world = self._looks, plane.shard.world
-        for move in committed.decision.moves:
+        for move in committed.moves:
             look = looks.get(move.kind)
             if look is not None:
                 look(move, world)
@@ -150,8 +150,6 @@ class Observer:
             self.wellness.span(span, world)
             if BY_CODE[span.kind].kind == "archive":
                 self.archives.span(span, world, now_ms)
-        if len(committed.moved) != len(committed.decision.moves):
-            self._rebase(world)  # an earlier attempt turned out to be in the log: its moves are told by nobody
         self._watch_wellness()
 
     def _rebase(self, world: World) -> None:

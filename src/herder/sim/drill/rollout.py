@@ -63,7 +63,7 @@ class _Order:
     def _saw(self, committed: Committed) -> None:
         """Before any effect of the commit runs."""
         log = self.world.committed
-        for move in committed.decision.moves:
+        for move in committed.moves:
             table = BY_CODE[move.kind]
             if table.kind == "server" and table.state_names[move.target] == "upgrading":
                 self.world.awake_service(log.get(move.machine).service)
