@@ -70,6 +70,11 @@ def all_of_them(servers: Words, now: float) -> Words:
 _MOVING = ("failover", "switchover", "restart")
 
 
+def _deposes(moving: Machine | None) -> bool:
+    """A failover that has promoted nobody yet."""
+    return moving is not None and moving.kind == "failover" and moving.state != "repointing"
+
+
 class Watch:
     """Listens to the wire and feeds the engine. It never decides what a silence means.
 
@@ -174,7 +179,7 @@ class Watch:
         full_s = self._board.full_for(world.get(member.data["server"]).name, now) if member.id == primary.id else 0.0
         expected = Expected(
             member.id, member.state, member.data["role"], bool(member.data.get("deposed")), service.data["term"],
-            held=bool(moving), full=disk_was_full(member.data, {}), deposing=moving == "failover", primary_well=primary.state == "available",
+            held=moving is not None, full=disk_was_full(member.data, {}), deposing=_deposes(moving), primary_well=primary.state == "available",
             settled_s=(self._clock.now_ms() - primary.data.get("led_ms", 0)) / 1000,
             relief=self._relief(service) if full_s else "",
         )  # fmt: skip
@@ -217,10 +222,10 @@ class Watch:
                 return voter.name
         return ""
 
-    def _moving(self, service: Machine) -> str:
-        """The kind of the playbook that is under way and changes who leads, '' for none."""
+    def _moving(self, service: Machine) -> Machine | None:
+        """The playbook that is under way and changes who leads."""
         held = self._world().find(service.data.get("playbook", 0))
-        return held.kind if held is not None and held.live and held.kind in _MOVING else ""
+        return held if held is not None and held.live and held.kind in _MOVING else None
 
     def on_disconnect(self, server_name: str) -> None:
         """A closed connection is a hint: vantage points are asked at once instead of after a missed beat."""

@@ -20,6 +20,13 @@ def holds(facts: Facts, brought: Facts) -> bool:
     return bool(facts.get("playbook")) and brought.get("sender") == facts.get("playbook")
 
 
+def is_free(facts: Facts, brought: Facts) -> bool:
+    """No playbook holds it: one that does tells itself when writes are taken. After a failover on a sync plan the new primary
+    may answer for long before a voter follows it.
+    """
+    return not facts.get("playbook")
+
+
 def is_parked(facts: Facts, brought: Facts) -> bool:
     """Its remedy waits for a dependency that is down: one page for that, not one a service (failures.md 51)."""
     return bool(facts.get("parked") == PARKED_BY_DEPENDENCY)
@@ -147,8 +154,9 @@ SERVICE = Table(
         Row("available", "primary_uncertain", "uncertain", why="its primary's health is not known"),
         *from_each(("available", "uncertain", "restart"), "primary_unavailable", "unavailable",
                    why="its primary is known not to serve"),
-        *from_each(("uncertain", "unavailable", "restart", "upgrading"), "primary_well", "available", update=well,
-                   why="its primary serves"),
+        *from_each(("uncertain", "restart", "upgrading"), "primary_well", "available", update=well, why="its primary serves"),
+        Row("unavailable", "primary_well", "available", guard=is_free, update=well, why="its primary serves"),
+        *noted_in(("unavailable",), "primary_well", why="its primary answers; the playbook that holds it tells when writes are taken"),
         # playbooks
         *from_each(_LIVE, "failover_began", "unavailable", update=began, why="a failover holds it"),
         *from_each(("available", "uncertain"), "switchover_began", "upgrading", update=began, why="a planned move of its primary"),

@@ -29,8 +29,8 @@ DEAF_PATIENCE_S = 3.0
 
 class Expected(msgspec.Struct, frozen=True):
     """What the log says of a member. term: the service's. held: a playbook that changes leadership is under way, so
-    that a role may be ahead of the log for a moment. deposing: that is a failover, so the old primary may answer as long as it
-    likes: nobody's commit counts until the failover has ended. primary_well: the log has the service's primary as available;
+    that a role may be ahead of the log for a moment. deposing: that is a failover which has promoted nobody yet, so the old primary
+    may answer as long as it likes: nobody's commit counts until another one leads. primary_well: the log has the service's primary as available;
     relief: a voter that has room to lead where the primary's disk is full, '' = none; full: it is known not to serve since its disk was full. settled_s: since it began to lead, was started again, or came back from being known dead.
     """
 

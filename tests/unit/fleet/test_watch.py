@@ -32,11 +32,11 @@ class Post:
         self.watch = Watch(lambda: self.world, self.board, wire, self.clock, self.told.append, lambda why: None)
         self.seq = 0
 
-    def frame(self, *, upstream: bool) -> list[tuple[int, str]]:
+    def frame(self, *, upstream: bool | None = None, role: Role = Role.STANDBY) -> list[tuple[int, str]]:
         """The first standby's agent sends one; what is told then."""
         self.seq += 1
         self.told.clear()
-        reading = Reading(alive=True, role=Role.STANDBY, upstream=upstream)
+        reading = Reading(alive=True, role=role, upstream=upstream)
         pulse = Pulse(
             version=FRAME_VERSION, server="srv-6", incarnation=1, agent_pid=70, life="a", seq=self.seq, sent_ms=0,
             paused_ms=0, rss_kb=1, disk_free=9,
@@ -93,6 +93,38 @@ def test_a_primary_that_was_just_promoted_is_given_time():
     world.put(decide(world, [promoted], post.clock.now_ms()).after[OTHER])
     world.get(sample.SERVICE).data["primary"] = OTHER
     assert post.frame(upstream=False) == []
+
+
+def moving(state: str, leads: int) -> World:
+    """A failover is in this state, the first standby is uncertain, and `leads` is the primary."""
+    world = since(sample.well(), 60)
+    sample.put(world, 80, "failover", state, **sample.playbook_facts(candidate=STANDBY))
+    sample.change(world, sample.SERVICE, state="unavailable",
+                  data=world.get(sample.SERVICE).data | {"playbook": 80, "primary": leads})  # fmt: skip
+    role = "primary" if leads == STANDBY else "standby"
+    sample.change(world, STANDBY, state="uncertain", data=world.get(STANDBY).data | {"role": role})
+    return world
+
+
+def test_a_new_primary_that_waits_for_its_followers_is_well_and_its_service_is_not_yet():
+    """Found by seed 822623: it was silent for a moment, stayed uncertain, and nobody is rebuilt from such a one: for ever."""
+    post = Post(moving("repointing", leads=STANDBY))
+    assert post.frame(role=Role.PRIMARY) == [(STANDBY, "well")]
+    decision = decide(post.world, post.told, post.clock.now_ms())
+    assert decision.after[STANDBY].state == "available"
+    assert decision.after[sample.SERVICE].state == "unavailable", "no voter follows: commits wait"
+
+
+def test_an_old_primary_may_answer_as_it_likes_until_another_one_leads():
+    assert Post(moving("promoting", leads=STANDBY)).frame(role=Role.PRIMARY) == []
+
+
+def test_without_a_playbook_a_primary_that_answers_again_ends_it():
+    world = moving("repointing", leads=STANDBY)
+    sample.change(world, sample.SERVICE, data=world.get(sample.SERVICE).data | {"playbook": 0})
+    post = Post(world)
+    assert post.frame(role=Role.PRIMARY) == [(STANDBY, "well")]
+    assert decide(world, post.told, post.clock.now_ms()).after[sample.SERVICE].state == "available"
 
 
 def standing(state: str) -> tuple[World, int]:

@@ -112,7 +112,8 @@ def test_each_failure_doubles_the_pause_up_to_two_minutes_and_a_success_forgets_
         pauses.append((service.data["retry_ms"] - NOW) // 1000)
     assert pauses == [3, 6, 12, 24, 48, 96, 120, 120]
     assert service.data["failures"] == 8
-    for event in ("primary_well", "allowed", "restored"):
+    for event, held in (("primary_well", 0), ("allowed", 20), ("restored", 20)):
+        service.data["playbook"] = held
         after = decide(world, [Input(SERVICE, event, {"sender": 20})], NOW).after[SERVICE]
         assert (after.data["failures"], after.data["retry_ms"]) == (0, 0)
 

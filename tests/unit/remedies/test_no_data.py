@@ -75,9 +75,9 @@ def test_a_lost_copy_stays_lost_while_failovers_are_blocked():
     assert begun(world) == []
 
 
-@pytest.mark.parametrize("event", ["primary_well", "restored"])
-def test_data_that_is_there_again_is_not_lost_any_more(event: str):
-    world = dead_primary(sample.small("postgres", "dev", 1), no_data=PRIMARY, playbook=20)
+@pytest.mark.parametrize(("event", "held"), [("primary_well", 0), ("restored", 20)])
+def test_data_that_is_there_again_is_not_lost_any_more(event: str, held: int):
+    world = dead_primary(sample.small("postgres", "dev", 1), no_data=PRIMARY, playbook=held)
     after = decide(world, [Input(SERVICE, event, {"sender": 20})], NOW).after[SERVICE]
     assert (after.state, after.data["no_data"]) == ("available", 0)
 

@@ -200,7 +200,9 @@ def _judged(shelf: Shelf, world: Small, kind: Kind, slot: int, *, full: bool) ->
     """Whatever the production judge may make of a member's pulse, whether things are as they are for a moment or for long."""
     unit, member = shelf.members[slot], world.members[slot]
     held = shelf.playbook >= 0 and shelf.works[shelf.playbook].kind in MOVING
-    deposing = held and shelf.works[shelf.playbook].kind == "failover"
+    deposing = (
+        held and shelf.works[shelf.playbook].kind == "failover" and shelf.works[shelf.playbook].state != "repointing"
+    )
     upstream = streams(world, slot, member.source) if member.role == STANDBY and member.runs else None
     reading = Reading(
         alive=member.runs, role=ROLES[member.role] if member.runs else Role.NONE, upstream=upstream,
