@@ -179,6 +179,9 @@ async def promote_drained(hands: Hands, work: Machine) -> Outcome:
             work.data["standbys"], lambda ident: hands.position(work, hands.get(ident), "pledge", {}, 2.0)
         )
         if candidate.id in errors:
+            if isinstance(errors[candidate.id], JobFailed):
+                # it may lead, and have ended since (its host was booted again): nobody else starts it while this holds the service
+                await hands.ask(work, candidate, "start")
             raise Unreachable(f"{candidate.name} may lead or not: {errors[candidate.id].message}")
         voters = service.data["voters"] if service.data["sync"] else []
         if reason := may_lead_drained(candidate.id, voters, pledges, service.data.get("timeline", 0)):

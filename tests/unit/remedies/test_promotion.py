@@ -135,6 +135,16 @@ def test_a_candidate_that_does_not_pledge_may_have_been_promoted_before_so_the_o
         ask(promote_drained, agent, rest=None)
 
 
+@pytest.mark.parametrize("rest", [{"timeline": 1, "lsn": 99}, None], ids=["drained cleanly", "not cleanly"])
+def test_a_candidate_that_was_promoted_and_then_booted_is_started_and_leads(rest: Any):
+    """Found by seed 721004: its answer was lost, its host died; it was no standby that could pledge, and nobody started it."""
+    agent = Agent(role=Role.PRIMARY, alive=False)
+    with pytest.raises(Unreachable, match="may lead or not"):
+        ask(promote_drained, agent, rest=rest)
+    assert agent.heard[-1] == "start"
+    assert ask(promote_drained, agent, rest=rest).event is Promoted.PROMOTED
+
+
 @BOTH
 def test_a_candidate_whose_engine_ended_after_its_pledge_is_started_and_asked_again(handler: Any):
     """Found by `verify`: nobody started it while the playbook held the service, so only a person could go on."""

@@ -86,6 +86,11 @@ FOUND = (
         (Item(0, 35.982, "kill_host", -1), Item(8, 380.968, "kill_agent", -1), Item(9, 382.595, "interrupt", 1),
          Item(10, 383.103, "store_stalls", 1), Item(11, 386.395, "outage", 1)),
     ),
+    Found(
+        721004, "6f6d7f8", "a standby that was promoted as planned, unheard, and whose host then died was not started, and asked to pledge for ever", 721004,
+        (Item(85, 125.94, "switchover", 1), Item(86, 126.157, "cut_host", 1), Item(88, 163.533, "attrition", 1)),
+        services=None,
+    ),
 )  # fmt: skip
 
 

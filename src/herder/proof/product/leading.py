@@ -161,9 +161,7 @@ def _lead(job: Context, world: Small) -> Iterator[Act]:
         )
     if in_reach(world, candidate) and world.members[candidate].runs:
         yield from _refused(job, world)
-    elif asked is not None and asked.members[candidate].role in (PRIMARY, STANDBY):
-        started = settle(change(asked, candidate, runs=True))
-        yield Act(f"the engine of {name(candidate)}, which had ended, is started", started, whom=candidate)
+    yield from _started(job, world, PRIMARY, STANDBY)
     yield from follow_each(job, world, job.standbys & ~(1 << candidate) & ~(1 << job.old), candidate)
 
 
@@ -198,7 +196,14 @@ def withdraw_promotion(job: Context, world: Small, rules: Rules) -> Iterator[Act
     elif in_reach(world, candidate) and member.role == PRIMARY and member.runs:
         facts = (("timeline", timeline(world, candidate)),)
         yield Act(f"{name(candidate)} leads already", asked or world, "promoted", facts, whom=candidate)
-    elif asked is not None and member.role == PRIMARY:
+    else:
+        yield from _started(job, world, PRIMARY)
+
+
+def _started(job: Context, world: Small, *roles: int) -> Iterator[Act]:
+    """The candidate's engine had ended since it was last asked; while the playbook holds the service nobody else starts it."""
+    candidate, asked = job.candidate, ask(world, job.candidate, job)
+    if asked is not None and asked.members[candidate].role in roles and not asked.members[candidate].runs:
         started = settle(change(asked, candidate, runs=True))
         yield Act(f"the engine of {name(candidate)}, which had ended, is started", started, whom=candidate)
 
@@ -317,6 +322,7 @@ def promote_drained(job: Context, world: Small, rules: Rules) -> Iterator[Act]:
         yield from _lead(job, world)
         return
     yield from _pledges(job, world)
+    yield from _started(job, world, PRIMARY)
     pledged = [slot for slot in slots(job.standbys) if _has_pledged(world, slot, job)]
     may, may_not = False, False
     for count in range(len(pledged) + 1):
