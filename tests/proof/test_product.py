@@ -13,7 +13,7 @@ from herder.governor import freezes, gate
 from herder.machines.registry import TABLES
 from herder.machines.table import Emit, Row, Table
 from herder.proof import product
-from herder.proof.product import diagrams, pages
+from herder.proof.product import diagrams, leading, pages
 from herder.proof.product.aspects import ASPECTS, BY_NAME, DEV, STANDARD, Aspect
 from herder.proof.product.context import READS, READS_UNAWARE, Context, Watched
 from herder.proof.product.keeping import HANDLERS
@@ -155,6 +155,14 @@ def test_an_incident_that_nobody_ends_is_no_rest():
     unheard = without("incident", "ours", "hearing")
     (violation,) = searched(BY_NAME["storm"], unheard).violations
     assert violation.rule == "outcomes"
+
+
+def test_a_page_about_a_playbook_that_waits_for_ever_is_no_rest(monkeypatch: pytest.MonkeyPatch):
+    """Found by seed 721004: nobody started the candidate, and its page was taken for rest."""
+    monkeypatch.setattr(leading, "_started", lambda *args: iter(()))
+    (violation,) = searched(BY_NAME["allowed"]).violations
+    assert violation.rule == "S9"
+    assert violation.what.startswith("no rest can be reached")
 
 
 @pytest.mark.parametrize("name", ["destroy-new", "destroy-new-sync", "destroy-moving", "provider", "storm", "archive"])

@@ -149,9 +149,21 @@ def _sync_set_broken(shelf: Shelf, small: Small) -> str:
     return ""
 
 
-def rests(shelf: Shelf, *, sync: bool) -> str:
-    """How a state of the log rests: 'well', 'over', 'paged' (a person has the word), '' not at all."""
-    if shelf.pages or any(near.pages for near in shelf.around):
+def emptied(small: Small) -> int:
+    """Members (mask) whose data is gone."""
+    return sum(1 << slot for slot, member in enumerate(small.members) if member.role == EMPTY)
+
+
+def rests(shelf: Shelf, empty: int, *, sync: bool) -> str:
+    """How a state of the log rests: 'well', 'over', 'paged' (a person has the word), '' not at all. empty: `emptied`.
+
+    A page about a playbook that is under way hands nothing over: it goes on by itself, or waits for what never comes. But where a
+    candidate may have been promoted, unheard, and its data is gone since, only a person can say what it acknowledged.
+    """
+    unheard = any(
+        work.state in ("promoting", "withdrawing") and empty >> work.get("candidate", 0) & 1 for work in shelf.works
+    )
+    if (unheard or not shelf.works) and (shelf.pages or any(near.pages for near in shelf.around)):
         return "paged"
     if shelf.works or any(near.state not in AT_EASE for near in shelf.around) or dict(shelf.notes).get(EXERCISE):
         return ""

@@ -409,8 +409,13 @@ class Search:
     def _resting(self, *how: str) -> NDArray[np.bool_]:
         """Which states rest in one of these ways, shape (states,)."""
         sync = self.aspect.kind.sync
-        at_rest = np.array([rules.rests(shelf, sync=sync) in how for shelf in self.log.shelves])
-        return at_rest[np.frombuffer(self.logs, np.uint32)]
+        logs = np.frombuffer(self.logs, np.uint32)
+        emptied = np.array([rules.emptied(small) for small in self.worlds])[np.frombuffer(self.smalls, np.uint32)]
+        found = np.zeros(len(logs), bool)
+        for empty in np.unique(emptied).tolist():
+            at_rest = np.array([rules.rests(shelf, empty, sync=sync) in how for shelf in self.log.shelves])
+            found |= (emptied == empty) & at_rest[logs]
+        return found
 
     def _graph(self) -> Graph:
         sources, targets = (np.frombuffer(ends, np.uint32).astype(np.int64) for ends in (self.sources, self.targets))
