@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import pytest
 
 from herder.engine.world import World
+from herder.ports.driver import Role
+from herder.pulse.board import Board
+from herder.pulse.detector import Limits
+from herder.remedies.hands import Hands
+from herder.remedies.reboot import bring_back
+from herder.sim.clock import SimClock, run
 from tests.machines import sample
 from tests.unit.remedies.test_catalogue import NOW, PRIMARY, dead_primary, proposed, with_states
+from tests.unit.remedies.test_promotion import NOT_NEEDED, Agent
 
 
 def boots(world: World, now_ms: int = NOW + 600_000) -> list[int]:
@@ -54,3 +63,30 @@ def test_a_failover_that_fenced_in_vain_is_not_begun_again_while_the_server_boot
     world.get(sample.SERVICE).data["failed_playbook"] = 40
     begun = [item.create for item in proposed(world, NOW + 600_000)]
     assert ("failover" in begun) is again
+
+
+@pytest.mark.parametrize(
+    ("member", "deposed", "moves", "started"),
+    [
+        pytest.param(0, False, False, True, id="a primary"),
+        pytest.param(0, False, True, False, id="a primary whose lead moves"),
+        pytest.param(0, True, False, False, id="one that was deposed meanwhile"),
+        pytest.param(1, False, True, True, id="a standby of a service whose lead moves"),
+    ],
+)
+def test_a_planned_boot_starts_nobody_who_would_take_writes_beside_the_one_that_leads(
+    member: int, deposed: bool, moves: bool, started: bool
+):
+    """Found by seed 710913: a server was booted as planned long after, and its deposed primary took writes for 11 s."""
+    world = sample.small()
+    if moves:
+        sample.put(world, sample.PLAYBOOK, "failover", "pledging", **sample.playbook_facts())
+    if deposed:
+        world.get(sample.MEMBERS[member]).data["deposed"] = True
+    agent = Agent(role=Role.STANDBY if member else Role.PRIMARY, alive=False)
+    rest: dict[str, Any] = dict.fromkeys(NOT_NEEDED)
+    hands = Hands(
+        world=lambda: world, board=Board(1.0, Limits(1.5, 8.0)), wire=cast(Any, agent), clock=SimClock(), **rest,
+    )  # fmt: skip
+    run(lambda: bring_back(hands, world.get(sample.SERVERS[member])))
+    assert ("start" in agent.heard) is started
