@@ -84,7 +84,7 @@ class Merged:
                 if len(members):
                     self.on_archiving(members, stalled)
         if len(folded.server_ids):
-            self._heard(folded)
+            self._heard(folded, now)
             self._judge_those(folded, now)
 
     def _find_homes(self, strangers: Words) -> None:
@@ -95,8 +95,10 @@ class Merged:
             if server is not None and server.kind == "server" and server.data.get("member") == member:
                 self._board.assign(home, member)
 
-    def _heard(self, folded: Folded) -> None:
-        """Servers that were silent are heard again."""
+    def _heard(self, folded: Folded, now: float) -> None:
+        """Servers that were silent are heard again. A life that the log has counted out (a boot waited for it and gave up) is
+        not: it is expected no more.
+        """
         world, s = self._world(), self._board.of_servers
         versions = world.columns.version[folded.server_ids]
         new = versions != s.known[folded.servers]
@@ -105,7 +107,11 @@ class Merged:
         slots, servers = as_slots(folded.servers)[new], folded.server_ids[new]
         away = np.isin(world.columns.state[servers], state_codes("server", "uncertain", "unavailable"))
         s.known[slots[~away]] = versions[new][~away]
-        self._submit_all("server", "heard", servers[away], "its pulse is back")
+        slots, servers = slots[away], servers[away]
+        lives = world.fact(servers, "incarnation", 1, np.uint32)
+        other = lives != s.incarnation[slots]
+        self._submit_all("server", "heard", servers[~other], "its pulse is back")
+        self._board.expect_many(servers[other], None, lives[other], now)
 
     def _judge_those(self, folded: Folded, now: float) -> None:
         world, m = self._world(), self._board.of_members

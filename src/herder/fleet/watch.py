@@ -138,6 +138,11 @@ class Watch:
             return
         # one whose launch was never answered has no place in the log yet: its next start gives it one
         if server.state in ("uncertain", "unavailable") and server.data.get("directory"):
+            if (
+                pulse.incarnation != server.data["incarnation"]
+            ):  # its boot waited for this life and gave up: the log counts it out
+                self._board.expect(server.name, server.data["incarnation"], now, machine=server.id)
+                return
             self._submit(Input(server.id, "heard", {}, actor="pulse"))
         for heard in pulse.members:
             self._judge_member(server, heard, now)

@@ -176,6 +176,16 @@ def test_a_server_that_is_heard_again_is_told(state: str):
     assert post.frame(WELL) == []
 
 
+@pytest.mark.parametrize("state", ["uncertain", "unavailable"])
+def test_a_life_that_the_log_has_counted_out_is_not_heard(state: str):
+    post = premium()
+    post.frame(WELL)
+    post.change(sample.SERVERS[1], state, incarnation=3)
+    assert post.frame(WELL) == []
+    assert post.board.servers["srv-6"].incarnation == 3
+    assert post.frame(WELL, incarnation=np.array([1, 3, 1], np.uint32)) == [(sample.SERVERS[1], "heard")]
+
+
 def test_a_member_that_moved_is_found_where_the_log_has_it():
     post = premium()
     post.frame(WELL)

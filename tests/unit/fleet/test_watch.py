@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import pytest
+
 from herder.engine.decide import Input, decide
 from herder.engine.world import World
 from herder.fleet.watch import KNOWN_AGAIN_S, Watch
@@ -156,6 +158,19 @@ def test_a_server_whose_last_pulse_is_committed_after_it_fell_silent_is_told():
     sample.change(world, server, state="available")
     post.wait(KNOWN_AGAIN_S + 0.1)
     assert (server, "silent") in post.look()
+
+
+@pytest.mark.parametrize("state", ["uncertain", "unavailable"])
+def test_a_life_that_the_log_has_counted_out_is_not_heard(state: str):
+    """Found by seed 847646: a boot waited for an earlier life and gave up; heard after that it looked well, and refused every job."""
+    world, server = standing(state)
+    sample.change(world, server, data=world.get(server).data | {"incarnation": 3, "directory": "/srv"})
+    post = Post(world)
+    assert post.frame() == []
+    assert post.board.servers["srv-6"].incarnation == 3
+    sample.change(world, server, data=world.get(server).data | {"incarnation": 1})
+    post.board.expect("srv-6", 1, post.clock.monotonic())
+    assert (server, "heard") in post.frame(upstream=True)
 
 
 def test_a_successor_expects_a_server_that_is_being_rebooted():

@@ -91,6 +91,14 @@ FOUND = (
         (Item(85, 125.94, "switchover", 1), Item(86, 126.157, "cut_host", 1), Item(88, 163.533, "attrition", 1)),
         services=None,
     ),
+    Found(
+        847646, "9831583", "an earlier life of a server was heard after the boot that had waited for it: it looked well, and its agent refused every job", 847646,
+        (Item(1, 37.439, "freeze_host", 1), Item(3, 228.114, "create", 1), Item(4, 229.734, "cut_controller", 1),
+         Item(9, 383.273, "cut_host", -1), Item(10, 391.725, "kill_agent", 1), Item(15, 668.402, "outage", 2),
+         Item(16, 678.554, "attrition", 1), Item(17, 682.046, "fill_disk", 2), Item(18, 683.075, "outage", 1),
+         Item(19, 688.129, "provider_moody", 2), Item(20, 807.627, "crash_controller", -1),
+         Item(27, 1084.588, "destroy"), Item(29, 1258.04, "kill_agent", 1)),
+    ),
 )  # fmt: skip
 
 
