@@ -139,6 +139,7 @@ class ControlPlane:
         asked = self.parts.clock.monotonic()
         await self.shard.open(self.owner, LEASE_TTL_S)
         self._sure_until = asked + SURE_S
+        self.storm.took_over()
         await self.watch.start()
 
     async def run(self) -> None:

@@ -69,8 +69,16 @@ class Storm:
         self._pending: tuple[float, tuple[str, ...]] = (-np.inf, ())
         self._faulty_since: float | None = None
         self._jump_s = 0.0
+        self._took_at, self._log_ms = clock.monotonic(), 0
         self._clocks = (clock.monotonic(), clock.now_ms())
         self._ticks = 0
+
+    def took_over(self) -> None:
+        """The log was just read: its newest move, by the clock of whoever wrote it, is when we take it to have ended. Our own
+        clock says nothing of how long before that something fell: one of the two may be wrong.
+        """
+        world = self._world()
+        self._took_at, self._log_ms = self._clock.monotonic(), int(world.columns.since_ms[: world.size].max(initial=0))
 
     # what falls
 
@@ -120,15 +128,15 @@ class Storm:
             self._judge(world, now)
 
     def _follow(self, world: World, now: float) -> None:
-        """Servers that were made since; and at first what fell just before, as the log has it, for whoever told of it may be
-        another controller: with half of a storm each, neither would see one.
+        """Servers that were made since; and at first what fell just before we took over, as the log has it, for whoever told of
+        it was another controller: with half of a storm each, neither would see one.
         """
         began = len(self.falls.ids) == 0
         self.falls.follow(world, now)
         if not began:
             return
-        for age_s, servers in _fallen_before(world, self._clock.now_ms(), self.limits.window_s):
-            self.falls.fall(servers, now - age_s, self.limits.window_s)
+        for age_s, servers in _fallen_before(world, self._log_ms, self.limits.window_s):
+            self.falls.fall(servers, self._took_at - age_s, self.limits.window_s)
 
     def _judge(self, world: World, now: float) -> None:
         """The first look; what already has its incident is not counted again."""
@@ -286,13 +294,13 @@ def _planned(world: World, machine: int) -> bool:
     return playbook is not None and playbook.kind == "switchover" and playbook.live
 
 
-def _fallen_before(world: World, now_ms: int, window_s: float) -> list[tuple[float, Ids]]:
-    """Servers that are ill, or hold who is, since less than the window: (how long, s; servers), the oldest first."""
+def _fallen_before(world: World, at_ms: int, window_s: float) -> list[tuple[float, Ids]]:
+    """Servers that are ill, or hold who is, since less than the window before `at_ms`: (how long, s; servers), the oldest first."""
     servers, members = (world.ids_in(kind, "uncertain", "unavailable") for kind in ("server", "member"))
     members = np.array([ident for ident in members.tolist() if not _planned(world, ident)], np.uint32)
     stand_on = np.concatenate([servers, _servers_of(world, BY_KIND["member"].code, members)])
-    ago_s = (now_ms - world.columns.since_ms[np.concatenate([servers, members])]) / 1000
-    ages = np.unique(ago_s[np.abs(ago_s) < window_s])[::-1]
+    ago_s = (at_ms - world.columns.since_ms[np.concatenate([servers, members])]) / 1000
+    ages = np.unique(ago_s[(ago_s >= 0) & (ago_s < window_s)])[::-1]
     return [(age_s, np.unique(stand_on[ago_s == age_s])) for age_s in ages.tolist()]
 
 

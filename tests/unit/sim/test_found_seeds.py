@@ -99,6 +99,11 @@ FOUND = (
          Item(19, 688.129, "provider_moody", 2), Item(20, 807.627, "crash_controller", -1),
          Item(27, 1084.588, "destroy"), Item(29, 1258.04, "kill_agent", 1)),
     ),
+    Found(
+        860082, "51ca24f", "of a storm that two controllers told by halves neither saw one, since the wall clock of the first had been set back", 860082,
+        (Item(12, 380.655, "corner", -1), Item(13, 478.92, "clock_jump", -1), Item(14, 490.041, "outage"),
+         Item(15, 490.989, "crash_controller"), Item(16, 505.146, "provider_moody")),
+    ),
 )  # fmt: skip
 
 
