@@ -41,11 +41,16 @@ REVIEWED_MAX = 1000
 
 
 class Door:
-    """What may begin now goes through, what may not is parked: once said, and asked again while the reason lasts."""
+    """What may begin now goes through, what may not is parked: once said, and asked again while the reason lasts.
+
+    A service notes one reason, that of the first of its remedies that waits. If two that wait for different things had each
+    its own said, each would take the other's place at each look, and the review would not settle.
+    """
 
     def __init__(self, draft: Draft) -> None:
         self._draft = draft
         self._begun = 0
+        self._waiting: set[int] = set()
 
     @cached_property
     def _booting(self) -> int:
@@ -63,10 +68,14 @@ class Door:
     def through(self, service: Machine, playbook: str, begin: Callable[[], Input]) -> list[Input]:
         """`begin` makes the input that begins it."""
         held = self._gate.hold(service, playbook)
+        waits = service.id in self._waiting
         if held is None:
-            freed = [Input(service.id, "unparked", dict(UNPARKED))] if service.data.get("parked") else []
+            freed = [Input(service.id, "unparked", dict(UNPARKED))] if service.data.get("parked") and not waits else []
             return [begin(), *freed]
-        if not held.noted or held.known(service):
+        if not held.noted or waits:
+            return []
+        self._waiting.add(service.id)
+        if held.known(service):
             return []
         return [Input(service.id, "parked", held.facts(playbook, self._draft.now_ms), why=held.words)]
 

@@ -7,6 +7,8 @@ from typing import Any, cast
 import pytest
 
 from herder.engine.world import World
+from herder.governor.budget import COUNTED, Budgets
+from herder.governor.gate import Reason
 from herder.ports.driver import Role
 from herder.pulse.board import Board
 from herder.pulse.detector import Limits
@@ -14,7 +16,7 @@ from herder.remedies.hands import Hands
 from herder.remedies.reboot import bring_back
 from herder.sim.clock import SimClock, run
 from tests.machines import sample
-from tests.unit.remedies.test_catalogue import NOW, PRIMARY, dead_primary, proposed, with_states
+from tests.unit.remedies.asked import NOW, PRIMARY, SERVICE, dead_primary, proposed, settled, with_states
 from tests.unit.remedies.test_promotion import NOT_NEEDED, Agent
 
 
@@ -43,6 +45,24 @@ def test_no_more_servers_are_started_at_a_time_than_the_provider_can(monkeypatch
     monkeypatch.setattr("herder.remedies.catalogue.BOOTS_AT_ONCE", 1)
     assert boots(world) == [sample.SERVERS[1]]
     assert boots(with_states(s0="restart", s1="unavailable")) == []
+
+
+def test_a_boot_and_a_remedy_that_wait_for_different_things_are_one_note(monkeypatch: pytest.MonkeyPatch):
+    """Found by seed 731700: one waited for the provider, one for the budget, each took the other's note, and no end of it."""
+    monkeypatch.setattr(Budgets, "reason", lambda self, service, playbook: "used up" if playbook in COUNTED else "")
+    world = with_states(dead_primary(), s1="unavailable")
+    sample.put(world, 20, "dependency", "unavailable", name="provider:", what="provider", scope="")
+    decision = settled(world, now_ms=NOW + 600_000)
+    assert [(move.machine, move.patch["parked_kind"]) for move in decision.moves] == [(SERVICE, "boot")]
+    assert world.get(SERVICE).data.get("parked", 0) == 0
+    noted = decision.after[SERVICE].data
+    assert (noted["parked"], noted["parked_kind"]) == (Reason.DEPENDENCY, "boot")
+    sample.change(world, SERVICE, data=noted)
+    assert settled(world, now_ms=NOW + 600_001).moves == [], "both wait still: nothing new to say"
+    world.get(20).state = "available"
+    begun = settled(world, now_ms=NOW + 600_002).after
+    assert begun[sample.SERVERS[1]].state == "restart"
+    assert (begun[SERVICE].data["parked"], begun[SERVICE].data["parked_kind"]) == (Reason.BUDGET, "failover")
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,12 @@ FOUND = (
         (Item(12, 380.655, "corner", -1), Item(13, 478.92, "clock_jump", -1), Item(14, 490.041, "outage"),
          Item(15, 490.989, "crash_controller"), Item(16, 505.146, "provider_moody")),
     ),
+    Found(
+        731700, "798ec4e", "a boot that waited for the provider and a remedy that waited for a slot took each other's note without end", 731700,
+        (Item(12, 471.48, "create", 6), Item(13, 474.43, "nats_down", 6), Item(35, 1192.361, "provider_down", 13),
+         Item(36, 1197.802, "outage", 13), Item(37, 1483.555, "fill_disk", 19)),
+        services=None,
+    ),
 )  # fmt: skip
 
 
